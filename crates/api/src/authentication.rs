@@ -1,0 +1,270 @@
+//! `spec.authentication`: who is asking.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::{one_method, optional_method};
+use crate::schema::rules::{at_most_one, exactly_one, one_of};
+use crate::{
+    CommonEvaluatorSpec, Credentials, LabelSelector, LocalObjectReference, MethodError, NamedValuesOrSelectors,
+    ValueSource,
+};
+
+/// One way to authenticate. Exactly one method is given.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-usher-rules" = [one_of(&[
+    &["apiKey"], &["jwt"], &["oauth2Introspection"], &["kubernetesTokenReview"], &["x509"], &["plain"], &["anonymous"],
+])]))]
+pub struct AuthenticationSpec {
+    /// Priority, condition, cache and metrics.
+    #[serde(flatten)]
+    pub common: CommonEvaluatorSpec,
+    /// Where the credential stands in the request. Default: the `Authorization` header with the scheme `Bearer`.
+    /// `x509` and `plain` do not look at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+    /// Members that the identity gets where it lacks them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub defaults: NamedValuesOrSelectors,
+    /// Members that the identity gets in any case.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: NamedValuesOrSelectors,
+    /// Keys that are kept in Secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<ApiKeySpec>,
+    /// JSON Web Tokens, of an OpenID Connect issuer or verified with a published key set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<JwtSpec>,
+    /// Tokens that an OAuth 2.0 authorization server is asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oauth2_introspection: Option<OAuth2IntrospectionSpec>,
+    /// Tokens that the Kubernetes API is asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes_token_review: Option<KubernetesTokenReviewSpec>,
+    /// Client certificates signed by authorities that are kept in Secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub x509: Option<X509Spec>,
+    /// An identity that the request already carries, taken as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plain: Option<PlainIdentitySpec>,
+    /// Anyone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anonymous: Option<AnonymousSpec>,
+}
+
+/// The method of an [`AuthenticationSpec`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AuthenticationMethod<'a> {
+    /// `apiKey`
+    ApiKey(&'a ApiKeySpec),
+    /// `jwt`
+    Jwt(&'a JwtSpec),
+    /// `oauth2Introspection`
+    OAuth2Introspection(&'a OAuth2IntrospectionSpec),
+    /// `kubernetesTokenReview`
+    KubernetesTokenReview(&'a KubernetesTokenReviewSpec),
+    /// `x509`
+    X509(&'a X509Spec),
+    /// `plain`
+    Plain(&'a PlainIdentitySpec),
+    /// `anonymous`
+    Anonymous(&'a AnonymousSpec),
+}
+
+impl AuthenticationSpec {
+    /// The one method that is given; an error if there is none or more than one.
+    pub fn method(&self) -> Result<AuthenticationMethod<'_>, MethodError> {
+        use AuthenticationMethod as Method;
+        one_method([
+            ("apiKey", self.api_key.as_ref().map(Method::ApiKey)),
+            ("jwt", self.jwt.as_ref().map(Method::Jwt)),
+            ("oauth2Introspection", self.oauth2_introspection.as_ref().map(Method::OAuth2Introspection)),
+            ("kubernetesTokenReview", self.kubernetes_token_review.as_ref().map(Method::KubernetesTokenReview)),
+            ("x509", self.x509.as_ref().map(Method::X509)),
+            ("plain", self.plain.as_ref().map(Method::Plain)),
+            ("anonymous", self.anonymous.as_ref().map(Method::Anonymous)),
+        ])
+    }
+}
+
+/// API keys: the entry `api_key` of Secrets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiKeySpec {
+    /// The labels of the Secrets that hold keys. An empty selector takes every Secret in scope.
+    pub selector: LabelSelector,
+    /// Take Secrets of all namespaces instead of the AuthConfig's own. Needs a server that watches all namespaces.
+    /// Default: false.
+    #[serde(default)]
+    pub all_namespaces: bool,
+}
+
+/// JSON Web Tokens. Exactly one of `jwksUrl` and `issuerUrl` is given.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-usher-rules" = [exactly_one(&["jwksUrl", "issuerUrl"], "Use one of: jwksUrl, issuerUrl")]))]
+pub struct JwtSpec {
+    /// URL of a JSON Web Key Set that verifies the tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    /// URL of an OpenID Connect issuer; its keys are found through its discovery document,
+    /// at `/.well-known/openid-configuration` below this URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer_url: Option<String>,
+    /// Seconds after which the issuer's discovery document is fetched again. Default: 0, never.
+    /// Not used with `jwksUrl`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<i64>,
+    /// The most milliseconds that a request to the issuer or for the key set may take; 0 sets no limit of its own.
+    /// Default: 5000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+}
+
+/// Where the keys of a [`JwtSpec`] come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JwtKeySource<'a> {
+    /// `jwksUrl`
+    JwksUrl(&'a str),
+    /// `issuerUrl`
+    IssuerUrl(&'a str),
+}
+
+impl JwtSpec {
+    /// Where the keys come from; an error if both or neither is given.
+    pub fn key_source(&self) -> Result<JwtKeySource<'_>, MethodError> {
+        one_method([
+            ("jwksUrl", self.jwks_url.as_deref().map(JwtKeySource::JwksUrl)),
+            ("issuerUrl", self.issuer_url.as_deref().map(JwtKeySource::IssuerUrl)),
+        ])
+    }
+}
+
+/// OAuth 2.0 token introspection (RFC 7662).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OAuth2IntrospectionSpec {
+    /// URL of the introspection endpoint.
+    pub endpoint: String,
+    /// The `token_type_hint` of the request. Default: `access_token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_type_hint: Option<String>,
+    /// The Secret with the entries `clientID` and `clientSecret`, in the namespace of the AuthConfig.
+    pub credentials_ref: LocalObjectReference,
+    /// The most milliseconds that a request may take; 0 sets no limit of its own. Default: 5000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+}
+
+/// Kubernetes TokenReview.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KubernetesTokenReviewSpec {
+    /// Audiences of which the token must be meant for at least one. Default: the host of the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+    /// The most milliseconds that a review may take; 0 sets no limit of its own. Default: 5000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+}
+
+/// Client certificates, verified with the authorities in Secrets of type `kubernetes.io/tls`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct X509Spec {
+    /// The labels of the Secrets that hold certificates of authorities. An empty selector takes every Secret in scope.
+    pub selector: LabelSelector,
+    /// Take Secrets of all namespaces instead of the AuthConfig's own. Needs a server that watches all namespaces.
+    /// Default: false.
+    #[serde(default)]
+    pub all_namespaces: bool,
+    /// Where the certificate stands in the request. Default: the certificate of the connection, as the proxy tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<X509SourceSpec>,
+}
+
+/// Where a client certificate stands in the request. At most one member is given.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-usher-rules" = [at_most_one(
+    &["xfccHeader", "clientCertHeader", "expression", "jsonPath"],
+    "Use one of: xfccHeader, clientCertHeader, expression, jsonPath",
+)]))]
+pub struct X509SourceSpec {
+    /// Name of a header in the format of Envoy's `x-forwarded-client-cert`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xfcc_header: Option<String>,
+    /// Name of a header in the format of `Client-Cert` (RFC 9440).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert_header: Option<String>,
+    /// CEL expression that gives the certificate as percent-encoded PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expression: Option<String>,
+    /// JSONPath (RFC 9535) that gives the certificate as percent-encoded PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json_path: Option<String>,
+}
+
+/// Where a client certificate is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum X509Source<'a> {
+    /// `xfccHeader`
+    XfccHeader(&'a str),
+    /// `clientCertHeader`
+    ClientCertHeader(&'a str),
+    /// `expression`
+    Expression(&'a str),
+    /// `jsonPath`
+    JsonPath(&'a str),
+}
+
+impl X509Spec {
+    /// Where the certificate is taken from; None for that of the connection, an error if several places are given.
+    pub fn certificate_source(&self) -> Result<Option<X509Source<'_>>, MethodError> {
+        let Some(source) = &self.source else { return Ok(None) };
+        optional_method([
+            ("xfccHeader", source.xfcc_header.as_deref().map(X509Source::XfccHeader)),
+            ("clientCertHeader", source.client_cert_header.as_deref().map(X509Source::ClientCertHeader)),
+            ("expression", source.expression.as_deref().map(X509Source::Expression)),
+            ("jsonPath", source.json_path.as_deref().map(X509Source::JsonPath)),
+        ])
+    }
+}
+
+/// An identity taken from the request as it is. Exactly one member is given.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-usher-rules" = [exactly_one(
+    &["selector", "expression", "jsonPath"],
+    "Use exactly one of: selector, expression, jsonPath",
+)]))]
+pub struct PlainIdentitySpec {
+    /// Path into the authorization JSON, or a template with such paths in braces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// CEL expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expression: Option<String>,
+    /// JSONPath (RFC 9535) into the authorization JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json_path: Option<String>,
+}
+
+impl PlainIdentitySpec {
+    /// Where the identity is taken from; an error unless exactly one member is given.
+    pub fn source(&self) -> Result<ValueSource<'_>, MethodError> {
+        one_method([
+            ("selector", self.selector.as_deref().map(ValueSource::Selector)),
+            ("expression", self.expression.as_deref().map(ValueSource::Expression)),
+            ("jsonPath", self.json_path.as_deref().map(ValueSource::JsonPath)),
+        ])
+    }
+}
+
+/// Anyone; there is nothing to set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnonymousSpec {}

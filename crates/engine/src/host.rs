@@ -1,0 +1,171 @@
+//! Host names in one spelling.
+
+use std::{borrow::Cow, net::Ipv6Addr};
+
+/// A host as it is compared: lower case, without a trailing dot, international names as A-labels (RFC 5890), IPv6
+/// addresses in brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host<'a> {
+    /// The name or address.
+    pub name: Cow<'a, str>,
+    /// The digits after the colon, if there are any.
+    pub port: Option<&'a str>,
+}
+
+impl<'a> Host<'a> {
+    /// Reads what a client or a configuration wrote: `name`, `name:port`, `[address]`, `[address]:port`.
+    ///
+    /// Anything is accepted; what is no host is found nowhere.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Self {
+        let (name, port) = split_port(text);
+        let name = name.strip_suffix('.').unwrap_or(name);
+        Self { name: canonical_name(name), port: port.filter(|port| !port.is_empty()) }
+    }
+}
+
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    if text.starts_with('[') {
+        return match text.find(']') {
+            Some(end) => {
+                let (address, rest) = text.split_at(end + 1);
+                (address, rest.strip_prefix(':'))
+            }
+            None => (text, None),
+        };
+    }
+    match text.split_once(':') {
+        // An IPv6 address without brackets has no port.
+        Some((_, rest)) if rest.contains(':') && text.parse::<Ipv6Addr>().is_ok() => (text, None),
+        Some((name, rest)) => (name, Some(rest.split(':').next().unwrap_or(rest))),
+        None => (text, None),
+    }
+}
+
+fn canonical_name(name: &str) -> Cow<'_, str> {
+    if let Some(address) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return match address.parse::<Ipv6Addr>() {
+            Ok(parsed) => {
+                let printed = format!("[{parsed}]");
+                if printed == name { Cow::Borrowed(name) } else { Cow::Owned(printed) }
+            }
+            Err(_) => Cow::Owned(name.to_ascii_lowercase()),
+        };
+    }
+    if !name.is_ascii() {
+        return match idna::domain_to_ascii(name) {
+            Ok(ascii) => Cow::Owned(ascii),
+            Err(_) => Cow::Owned(name.to_lowercase()),
+        };
+    }
+    if name.contains(':') {
+        return match name.parse::<Ipv6Addr>() {
+            Ok(parsed) => Cow::Owned(format!("[{parsed}]")),
+            Err(_) => Cow::Owned(name.to_ascii_lowercase()),
+        };
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// A host that a configuration claims.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// This host, on this port or on any: `api.acme.com`, `api.acme.com:8080`.
+    Exact(String),
+    /// Everything below a name, and the name itself: the text after `*.`, with its port if it has one. Empty for `*`.
+    Wildcard(String),
+}
+
+impl HostPattern {
+    /// Reads a host of a configuration.
+    ///
+    /// # Errors
+    /// Says why the text can never match a request.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a host must not be empty".to_owned());
+        }
+        if text.chars().any(|character| character.is_whitespace() || character.is_control() || matches!(character, '/' | '@' | '?' | '#')) {
+            return Err(format!("`{text}` is not a host: it must be a name or an address, with a port if needed"));
+        }
+        let (wildcard, rest) = match text.strip_prefix("*.") {
+            Some(rest) => (true, rest),
+            None if text == "*" => return Ok(Self::Wildcard(String::new())),
+            None if text.starts_with("*:") => (true, text.get(1..).unwrap_or_default()),
+            None => (false, text),
+        };
+        let host = Host::parse(rest);
+        if let Some(port) = host.port
+            && port.parse::<u16>().is_err()
+        {
+            return Err(format!("`{port}` is not a port"));
+        }
+        let bare_port = wildcard && host.name.is_empty() && host.port.is_some();
+        if !bare_port && !host.name.starts_with('[') && host.name.split('.').any(str::is_empty) {
+            return Err(format!("`{text}` has an empty label"));
+        }
+        let key = match host.port {
+            Some(port) => format!("{}:{port}", host.name),
+            None => host.name.into_owned(),
+        };
+        Ok(if wildcard { Self::Wildcard(key) } else { Self::Exact(key) })
+    }
+}
+
+impl std::fmt::Display for HostPattern {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(host) => formatter.write_str(host),
+            Self::Wildcard(rest) if rest.is_empty() => formatter.write_str("*"),
+            Self::Wildcard(rest) if rest.starts_with(':') => write!(formatter, "*{rest}"),
+            Self::Wildcard(rest) => write!(formatter, "*.{rest}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_one_spelling() {
+        let cases = [
+            ("api.acme.com", "api.acme.com", None),
+            ("API.Acme.COM.", "api.acme.com", None),
+            ("api.acme.com:8080", "api.acme.com", Some("8080")),
+            ("api.acme.com.:8080", "api.acme.com", Some("8080")),
+            ("api.acme.com:", "api.acme.com", None),
+            ("api.acme.com:8080:1", "api.acme.com", Some("8080")),
+            ("bücher.example", "xn--bcher-kva.example", None),
+            ("[::1]:8080", "[::1]", Some("8080")),
+            ("[0:0::1]", "[::1]", None),
+            ("::1", "[::1]", None),
+            ("[FE80::A]:1", "[fe80::a]", Some("1")),
+            ("[::1", "[::1", None),
+            ("", "", None),
+            (":80", "", Some("80")),
+        ];
+        for (text, name, port) in cases {
+            let host = Host::parse(text);
+            assert_eq!((host.name.as_ref(), host.port), (name, port), "{text}");
+        }
+    }
+
+    #[test]
+    fn claims_that_match_nothing_are_refused() {
+        for text in ["", "a..b", ".acme.com", "a b", "http://acme.com", "acme.com/x", "user@acme.com", "acme.com:http", "*."] {
+            assert!(HostPattern::parse(text).is_err(), "{text:?}");
+        }
+        let cases = [
+            ("*", "*"), ("*.Acme.com", "*.acme.com"), ("*.acme.com:8080", "*.acme.com:8080"), ("*:8080", "*:8080"),
+            ("API.acme.com.", "api.acme.com"), ("api.*", "api.*"), ("[::1]:80", "[::1]:80"),
+        ];
+        for (text, printed) in cases {
+            assert_eq!(HostPattern::parse(text).map(|pattern| pattern.to_string()), Ok(printed.to_owned()), "{text}");
+        }
+    }
+}

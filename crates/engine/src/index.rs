@@ -1,0 +1,282 @@
+//! From a host to the plan that decides about it.
+//!
+//! Readers load one pointer and take no lock. A change copies the parts of the table that it touches, so that its cost
+//! does not grow with the number of configurations, and becomes visible as a whole.
+//!
+//! Order of a lookup: the host with its port, the host without, then wildcards from the most specific to `*`, each
+//! with the port before without. A wildcard also covers the name that it hangs from: `*.acme.com` serves `acme.com`.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    Plan,
+    host::{Host, HostPattern},
+};
+
+/// All plans by host.
+#[derive(Debug)]
+pub struct HostIndex {
+    current: ArcSwap<Table>,
+    writer: Mutex<()>,
+}
+
+/// Enough shards that copying one is cheap with a hundred thousand hosts, few enough that copying the list of them is.
+const SHARDS: usize = 512;
+
+type Shard = HashMap<Arc<str>, Arc<Plan>>;
+
+#[derive(Debug, Clone)]
+struct Table {
+    hasher: RandomState,
+    exact: Vec<Arc<Shard>>,
+    wildcards: Vec<Arc<Shard>>,
+    /// Most tables have no wildcard; then nobody walks labels.
+    wildcard_count: usize,
+}
+
+impl Default for HostIndex {
+    fn default() -> Self {
+        let table = Table {
+            hasher: RandomState::new(),
+            exact: vec![Arc::default(); SHARDS],
+            wildcards: vec![Arc::default(); SHARDS],
+            wildcard_count: 0,
+        };
+        Self { current: ArcSwap::from_pointee(table), writer: Mutex::new(()) }
+    }
+}
+
+impl HostIndex {
+    /// The plan for a host as a client sent it.
+    #[must_use]
+    pub fn find(&self, host: &str) -> Option<Arc<Plan>> {
+        self.current.load().find(&Host::parse(host)).cloned()
+    }
+
+    /// Makes several hosts lead elsewhere, all at once; `None` takes a host out.
+    pub fn publish(&self, changes: impl IntoIterator<Item = (HostPattern, Option<Arc<Plan>>)>) {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.current.load());
+        for (pattern, plan) in changes {
+            table.set(&pattern, plan);
+        }
+        self.current.store(Arc::new(table));
+    }
+}
+
+impl Table {
+    fn find(&self, host: &Host<'_>) -> Option<&Arc<Plan>> {
+        if let Some(port) = host.port
+            && let Some(plan) = get(&self.hasher, &self.exact, &with_port(&host.name, port))
+        {
+            return Some(plan);
+        }
+        if let Some(plan) = get(&self.hasher, &self.exact, &host.name) {
+            return Some(plan);
+        }
+        if self.wildcard_count == 0 {
+            return None;
+        }
+        let mut rest = Some(&*host.name);
+        while let Some(suffix) = rest {
+            if let Some(plan) = self.wildcard(suffix, host.port) {
+                return Some(plan);
+            }
+            rest = match suffix.split_once('.') {
+                Some((_, parent)) => Some(parent),
+                None if suffix.is_empty() => None,
+                None => Some(""),
+            };
+        }
+        None
+    }
+
+    fn wildcard(&self, suffix: &str, port: Option<&str>) -> Option<&Arc<Plan>> {
+        if let Some(port) = port
+            && let Some(plan) = get(&self.hasher, &self.wildcards, &with_port(suffix, port))
+        {
+            return Some(plan);
+        }
+        get(&self.hasher, &self.wildcards, suffix)
+    }
+
+    fn set(&mut self, pattern: &HostPattern, plan: Option<Arc<Plan>>) {
+        let (shards, key) = match pattern {
+            HostPattern::Exact(key) => (&mut self.exact, key),
+            HostPattern::Wildcard(key) => (&mut self.wildcards, key),
+        };
+        let Some(shard) = shards.get_mut(shard_of(&self.hasher, key)) else { return };
+        let shard = Arc::make_mut(shard);
+        let before = shard.len();
+        match plan {
+            Some(plan) => {
+                shard.insert(Arc::from(key.as_str()), plan);
+            }
+            None => {
+                shard.remove(key.as_str());
+            }
+        }
+        if matches!(pattern, HostPattern::Wildcard(_)) {
+            self.wildcard_count = self.wildcard_count + shard.len() - before;
+        }
+    }
+}
+
+fn get<'a>(hasher: &RandomState, shards: &'a [Arc<Shard>], key: &str) -> Option<&'a Arc<Plan>> {
+    shards.get(shard_of(hasher, key))?.get(key)
+}
+
+fn shard_of(hasher: &RandomState, key: &str) -> usize {
+    usize::try_from(hasher.hash_one(key)).unwrap_or_default() % SHARDS
+}
+
+fn with_port(name: &str, port: &str) -> String {
+    [name, ":", port].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::observe::Metrics;
+
+    fn plan(name: &str) -> Arc<Plan> {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let (namespace, name): (Arc<str>, Arc<str>) = ("n".into(), name.into());
+        let meters = metrics.plan(&namespace, &name);
+        Arc::new(Plan::pending(namespace, name, meters))
+    }
+
+    fn index(hosts: &[(&str, &str)]) -> HostIndex {
+        let index = HostIndex::default();
+        index.publish(hosts.iter().map(|(host, name)| (HostPattern::parse(host).unwrap(), Some(plan(name)))));
+        index
+    }
+
+    fn name_of(index: &HostIndex, host: &str) -> Option<String> {
+        index.find(host).map(|plan| plan.name.to_string())
+    }
+
+    #[test]
+    fn the_most_specific_host_wins() {
+        let cases: &[(&[(&str, &str)], &[(&str, &str)])] = &[
+            (
+                &[("*.io", "1"), ("talker-api.nip.io", "2"), ("*.pets.com", "2"), ("api.acme.com", "3"), ("*.acme.com", "4")],
+                &[
+                    ("dogs.pets.com", "2"), ("a.b.c.pets.com", "2"), ("pets.com", "2"), ("api.acme.com", "3"),
+                    ("www.acme.com", "4"), ("acme.com", "4"), ("x.api.acme.com", "4"), ("talker-api.nip.io", "2"),
+                    ("foo.nip.io", "1"), ("x.talker-api.nip.io", "1"), ("nip.io", "1"), ("io", "1"), ("foo.org", ""),
+                    ("com", ""), ("", ""), ("*.pets.com", "2"), ("API.acme.com", "3"), ("api.acme.com:8080", "3"),
+                    ("www.acme.com:443", "4"), ("acme.com:80", "4"), ("dogs.pets.com:", "2"), ("api.acme.com:8080:1", "3"),
+                    ("api.acme.com.", "3"), ("[::1]:80", ""),
+                ],
+            ),
+            (
+                &[("*", "all"), ("api.acme.com", "a")],
+                &[
+                    ("api.acme.com", "a"), ("api.acme.com:8080", "a"), ("foo", "all"), ("a.b.c", "all"), ("", "all"),
+                    ("acme.com", "all"), ("127.0.0.1:80", "all"), ("[::1]:80", "all"), ("API.acme.com", "a"),
+                ],
+            ),
+            (
+                &[("api.acme.com:8080", "p"), ("api.acme.com", "n"), ("*.acme.com", "w"), ("*.acme.com:9", "w9"), ("*:7", "seven")],
+                &[
+                    ("api.acme.com:8080", "p"), ("api.acme.com:9090", "n"), ("api.acme.com", "n"), ("x.acme.com:8080", "w"),
+                    ("acme.com:8080", "w"), ("com:8080", ""), ("x.acme.com:9", "w9"), ("api.acme.com:9", "n"), ("other:7", "seven"),
+                ],
+            ),
+            (
+                &[("api.*", "x"), ("foo*.acme.com", "y"), ("a.*.com", "z"), ("*.*.net", "s")],
+                &[
+                    ("api.foo", ""), ("api.*", "x"), ("foobar.acme.com", ""), ("foo*.acme.com", "y"), ("a.b.com", ""),
+                    ("a.*.com", "z"), ("a.b.net", ""), ("z.*.net", "s"), ("*.*.net", "s"),
+                ],
+            ),
+            (
+                &[("localhost", "l"), ("127.0.0.1", "ip"), ("*.0.0.1", "w"), ("a.b.com", "x"), ("*.com", "y"), ("[::1]:8080", "six")],
+                &[
+                    ("localhost:80", "l"), ("a.localhost", ""), ("127.0.0.1:8000", "ip"), ("10.0.0.1", "w"), ("0.0.1", "w"),
+                    ("b.com", "y"), ("com", "y"), ("c.a.b.com", "y"), ("a.b.com", "x"), ("[::1]:8080", "six"), ("[::1]:9090", ""),
+                    ("[0::1]:8080", "six"),
+                ],
+            ),
+        ];
+        for (hosts, lookups) in cases {
+            let index = index(hosts);
+            for (host, expected) in *lookups {
+                assert_eq!(name_of(&index, host).unwrap_or_default(), *expected, "{host} among {hosts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_taken_out_falls_back_to_the_wildcard() {
+        let index = index(&[("*.acme.com", "w"), ("api.acme.com", "a")]);
+        index.publish([(HostPattern::parse("api.acme.com").unwrap(), None)]);
+        assert_eq!(name_of(&index, "api.acme.com").as_deref(), Some("w"));
+        index.publish([(HostPattern::parse("*.acme.com").unwrap(), None)]);
+        assert_eq!(name_of(&index, "api.acme.com"), None);
+        assert_eq!(index.current.load().wildcard_count, 0);
+    }
+
+    /// The rules of the lookup, said naively: try every pattern, take the best.
+    fn naive(hosts: &BTreeMap<String, String>, host: &str) -> Option<String> {
+        let asked = Host::parse(host);
+        let mut best: Option<((u8, usize, bool), &String)> = None;
+        for (pattern, name) in hosts {
+            let (wildcard, text) = match HostPattern::parse(pattern).ok()? {
+                HostPattern::Exact(text) => (false, text),
+                HostPattern::Wildcard(text) => (true, text),
+            };
+            let (base, port) = match text.split_once(':') {
+                Some((base, port)) => (base, Some(port)),
+                None => (text.as_str(), None),
+            };
+            if port.is_some() && port != asked.port {
+                continue;
+            }
+            let fits = if wildcard {
+                base.is_empty() || asked.name == base || asked.name.ends_with(&format!(".{base}"))
+            } else {
+                asked.name == base
+            };
+            let rank = (u8::from(!wildcard), base.split('.').filter(|label| !label.is_empty()).count(), port.is_some());
+            if fits && best.as_ref().is_none_or(|(other, _)| rank > *other) {
+                best = Some((rank, name));
+            }
+        }
+        best.map(|(_, name)| name.clone())
+    }
+
+    proptest! {
+        #[test]
+        fn lookup_agrees_with_the_naive_model(
+            hosts in proptest::collection::btree_map("(\\*\\.)?([ab]\\.){0,3}[abc](:(1|2))?", "[a-z]{1,4}", 0..12),
+            changes in proptest::collection::vec(("(\\*\\.)?([ab]\\.){0,3}[abc](:(1|2))?", proptest::option::of("[a-z]{1,4}")), 0..12),
+            asked in proptest::collection::vec("([ab]\\.){0,4}[abc](:(1|2))?", 1..12),
+        ) {
+            let index = HostIndex::default();
+            let mut model = hosts.clone();
+            index.publish(hosts.iter().map(|(host, name)| (HostPattern::parse(host).unwrap(), Some(plan(name)))));
+            for (host, name) in changes {
+                index.publish([(HostPattern::parse(&host).unwrap(), name.as_deref().map(plan))]);
+                match name {
+                    Some(name) => { model.insert(host, name); }
+                    None => { model.remove(&host); }
+                }
+            }
+            for host in asked {
+                prop_assert_eq!(name_of(&index, &host), naive(&model, &host), "{}", host);
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! May the caller? Every rule that applies must grant.
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+
+use super::{denial, step};
+use crate::{
+    Context, Failure, Outcome, Step, Verdict,
+    context::Phase,
+    plan::{OnConditionError, Rules},
+    verdict::DenialKind,
+};
+
+/// Proof that every authorization rule that applies has granted. The one road to an allow for authenticated callers.
+#[derive(Debug)]
+pub(crate) struct AllGranted(());
+
+/// Runs the rules. The first one that does not grant decides.
+pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> Result<AllGranted, Verdict> {
+    for group in rules.authorization.groups() {
+        let granted = all_grant(group, rules.on_condition_error, context).await;
+        match granted {
+            Ok(granted) => {
+                for (rule, value) in granted {
+                    context.add(Phase::Authorization, rule.name.clone(), value);
+                }
+            }
+            Err((rule, failure)) => return Err(refuse(rules, rule, failure, context)),
+        }
+    }
+    Ok(AllGranted(()))
+}
+
+/// Rules that answer at once are asked first, in the order of their names: if one of them says no, nothing is sent
+/// anywhere. The others wait together.
+async fn all_grant<'p>(
+    group: &'p [Step],
+    on_condition_error: OnConditionError,
+    context: &Context<'_>,
+) -> Result<Vec<(&'p Step, std::sync::Arc<serde_json::Value>)>, (&'p Step, Failure)> {
+    let mut granted = Vec::new();
+    let mut running = FuturesUnordered::new();
+    for rule in group {
+        match step::begin("authorization", rule, context) {
+            step::Begun::Skipped => {}
+            step::Begun::ConditionFailed(error) => {
+                if on_condition_error == OnConditionError::Undecidable {
+                    let detail = format!("the condition of the rule: {error}");
+                    return Err((rule, Failure::undecidable("conditions could not be evaluated", detail)));
+                }
+            }
+            step::Begun::Done(outcome) => granted.push((rule, of(rule, outcome)?)),
+            step::Begun::Running(future) => running.push(async move { (rule, future.await) }),
+        }
+    }
+    while let Some((rule, outcome)) = running.next().await {
+        granted.push((rule, of(rule, outcome)?));
+    }
+    Ok(granted)
+}
+
+fn of(rule: &Step, outcome: Outcome) -> Result<std::sync::Arc<serde_json::Value>, (&Step, Failure)> {
+    outcome.map_err(|failure| (rule, failure))
+}
+
+fn refuse(rules: &Rules, rule: &Step, failure: Failure, context: &Context<'_>) -> Verdict {
+    match failure {
+        Failure::Denied(reason) => {
+            denial::with(&rules.unauthorized, DenialKind::Unauthorized, reason.into_owned(), Vec::new(), context)
+        }
+        Failure::Undecidable(mut undecided) => {
+            undecided.detail = format!("authorization rule `{}`: {}", rule.name, undecided.detail);
+            Verdict::Undecidable(undecided)
+        }
+    }
+}

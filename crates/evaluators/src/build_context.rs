@@ -1,0 +1,46 @@
+//! What an evaluator may ask for while it is built.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use usher_api::{PatternExpression, Secret};
+use usher_engine::observe::Metrics;
+
+use crate::resources::Resources;
+
+/// What an evaluator may ask for while it is built from its specification. Building is synchronous and without I/O:
+/// what needs the network is a handle of [`Resources`].
+#[derive(Clone, Copy)]
+pub struct BuildContext<'a> {
+    /// The namespace of the AuthConfig.
+    pub namespace: &'a Arc<str>,
+    /// The name of the AuthConfig.
+    pub name: &'a Arc<str>,
+    /// The named pattern sets of the AuthConfig.
+    pub patterns: &'a BTreeMap<String, Vec<PatternExpression>>,
+    /// Secrets that are referred to by name.
+    pub secrets: &'a dyn Secrets,
+    /// What is shared by all plans and outlives them.
+    pub resources: &'a Arc<Resources>,
+    /// Where counters come from.
+    pub metrics: &'a Arc<Metrics>,
+    /// What the operator of the process chose.
+    pub options: &'a Options,
+}
+
+/// Choices of the operator of the process that concern evaluators.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes that the cache of one rule may hold.
+    pub evaluator_cache_bytes: u64,
+    /// Whether every rule has counters of its own, not only those with `metrics: true`.
+    pub deep_metrics: bool,
+    /// Whether `allNamespaces` reaches beyond the namespace of the AuthConfig: only a process that watches all
+    /// namespaces may.
+    pub all_namespaces: bool,
+}
+
+/// Secrets by namespace and name.
+pub trait Secrets {
+    /// The Secret, if there is one.
+    fn get(&self, namespace: &str, name: &str) -> Option<Arc<Secret>>;
+}

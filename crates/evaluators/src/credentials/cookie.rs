@@ -1,0 +1,112 @@
+//! Credentials in the `Cookie` header.
+
+/// The value of the first cookie `name`, neither unquoted nor decoded; it may be empty. Names are case-sensitive.
+///
+/// Cookies are parted by semicolons (RFC 6265 §4.2.1). Some gateways join repeated `Cookie` headers with a comma
+/// instead. A comma is taken for such a seam where another cookie follows, since the RFC keeps commas out of values;
+/// but a cookie that stands alone between semicolons is preferred to one that stands behind a comma. Otherwise text
+/// that somebody put into another cookie could pose as this one.
+pub(super) fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    let parts = || header.split(';').map(str::trim);
+    parts().find_map(|part| value(part, name)).or_else(|| parts().find_map(|part| value_behind_comma(part, name)))
+}
+
+/// The value of the pair at the beginning of `text`, if it is `name`.
+fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let value = text.strip_prefix(name)?.strip_prefix('=')?;
+    Some(match seam(value) {
+        Some((value, _)) => value.trim_end(),
+        None => value,
+    })
+}
+
+fn value_behind_comma<'a>(mut text: &'a str, name: &str) -> Option<&'a str> {
+    while let Some((_, next)) = seam(text) {
+        if let Some(value) = value(next, name) {
+            return Some(value);
+        }
+        text = next;
+    }
+    None
+}
+
+/// Splits at the first comma, outside double quotes, that a name and an equals sign follow.
+fn seam(text: &str) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    for (at, character) in text.char_indices() {
+        match character {
+            '"' => quoted = !quoted,
+            ',' if !quoted => {
+                let (before, after) = text.split_at_checked(at)?;
+                let next = after.trim_start_matches(',').trim_start();
+                let after_name = next.trim_start_matches(super::is_token_character);
+                if after_name.len() < next.len() && after_name.starts_with('=') {
+                    return Some((before, next));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    fn cookies_are_parted_by_semicolons() {
+        let cases = [
+            ("API-KEY", "Expires=Tue, 01-Jan-2016 21:47:38 GMT; API-KEY=k1", Some("k1")),
+            ("API-KEY", "API-KEY=SGk=; a=b", Some("SGk=")),
+            ("API-KEY", "api-key=k1", None),
+            ("API-KEY", "X-API-KEY=k1", None),
+            ("k", "k=a; k=b", Some("a")),
+            ("k", "k=\"a b\"", Some("\"a b\"")),
+            ("k", "k=", Some("")),
+            ("k", "k =a", None),
+            ("k", "k", None),
+            ("k", "k=a%20b", Some("a%20b")),
+            ("sid", "a=1;sid=v=1==;b=2", Some("v=1==")),
+            ("sid", "  sid=v  ;b=2", Some("v")),
+            ("sid", "", None),
+            ("sid", ";;;", None),
+        ];
+        for (name, header, expected) in cases {
+            assert_eq!(find(header, name), expected, "{name} in {header:?}");
+        }
+    }
+
+    #[test]
+    fn headers_joined_with_a_comma_are_parted_again() {
+        let cases = [
+            ("a=1,sid=v", Some("v")),
+            ("a=1, sid=v", Some("v")),
+            ("sid=v,a=1", Some("v")),
+            ("sid=v ,a=1; b=2", Some("v")),
+            ("a=1,b=2,sid=v,c=3; d=4", Some("v")),
+            ("a=1; b=2,sid=v; c=3", Some("v")),
+            ("a=1,,sid=v", Some("v")),
+            ("sid=v,w", Some("v,w")),
+            ("sid=v,", Some("v,")),
+            ("sid=first,sid=second", Some("first")),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(find(header, "sid"), expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn text_inside_another_cookie_does_not_pose_as_this_one() {
+        let cases = [
+            ("theme=x,sid=forged; sid=real", Some("real")),
+            ("theme=\"x,sid=forged\"", None),
+            ("theme=\"x,sid=forged\",sid=real", Some("real")),
+            ("theme=\"x,sid=unbalanced", None),
+            ("sid=\"a,b=c\"", Some("\"a,b=c\"")),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(find(header, "sid"), expected, "{header:?}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Placeholder.
+/// Keys.
+#[derive(Debug)]
+pub struct ApiKeys;

@@ -1,0 +1,4 @@
+//! Placeholder.
+/// Client.
+#[derive(Debug)]
+pub struct Client;

@@ -1,0 +1,4 @@
+//! Placeholder.
+/// Issuers.
+#[derive(Debug)]
+pub struct Issuers;
