@@ -1,6 +1,7 @@
 //! The metadata of an object: what it is called, and what is attached to it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -8,7 +9,7 @@ use crate::problem::Problems;
 use crate::validate::{UnknownFields, suggest, type_name};
 
 /// The metadata that AuthConfigs and Secrets share.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct ObjectMeta {
     /// Name of the object, unique for its kind in its namespace. Empty only where it could not be read.
     pub name: String,
@@ -28,6 +29,21 @@ pub struct ObjectMeta {
     pub resource_version: Option<String>,
     /// Other members, such as `ownerReferences` and `managedFields`, as they were read.
     pub other: Map<String, Value>,
+}
+
+impl fmt::Debug for ObjectMeta {
+    /// Of annotations the names only: tools keep copies of whole objects there, of Secrets too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectMeta")
+            .field("namespace", &self.namespace)
+            .field("name", &self.name)
+            .field("labels", &self.labels)
+            .field("annotations", &self.annotations.keys().collect::<Vec<_>>())
+            .field("uid", &self.uid)
+            .field("generation", &self.generation)
+            .field("resource_version", &self.resource_version)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The namespace of objects that name none.
@@ -62,7 +78,11 @@ impl ObjectMeta {
     pub fn to_json(&self) -> Value {
         let text = |text: &str| (!text.is_empty()).then(|| Value::from(text));
         let map = |map: &BTreeMap<String, String>| {
-            (!map.is_empty()).then(|| map.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect())
+            (!map.is_empty()).then(|| {
+                map.iter()
+                    .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+                    .collect()
+            })
         };
         let mut json = Map::new();
         for member in MEMBERS {
@@ -71,7 +91,10 @@ impl ObjectMeta {
                 "namespace" => text(&self.namespace),
                 "uid" => self.uid.as_deref().and_then(text),
                 "resourceVersion" => self.resource_version.as_deref().and_then(text),
-                "generation" => self.generation.filter(|generation| *generation != 0).map(Value::from),
+                "generation" => self
+                    .generation
+                    .filter(|generation| *generation != 0)
+                    .map(Value::from),
                 "creationTimestamp" => self.creation_timestamp.as_deref().and_then(text),
                 "labels" => map(&self.labels),
                 "annotations" => map(&self.annotations),
@@ -85,13 +108,23 @@ impl ObjectMeta {
     }
 
     /// Reads `metadata` of a document, as far as it can be read.
-    pub(crate) fn read(metadata: Option<Value>, unknown: UnknownFields, problems: &mut Problems) -> Self {
-        let mut meta = Self { namespace: DEFAULT_NAMESPACE.to_owned(), ..Self::default() };
+    pub(crate) fn read(
+        metadata: Option<Value>,
+        unknown: UnknownFields,
+        problems: &mut Problems,
+    ) -> Self {
+        let mut meta = Self {
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            ..Self::default()
+        };
         let members = match metadata {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(members)) => members,
             Some(other) => {
-                problems.add("metadata", format!("must be of type object, found {}", type_name(&other)));
+                problems.add(
+                    "metadata",
+                    format!("must be of type object, found {}", type_name(&other)),
+                );
                 return meta;
             }
         };
@@ -110,7 +143,9 @@ impl ObjectMeta {
                 _ if value.is_null() => {}
                 "name" => meta.name = read_text(&name, value).unwrap_or_default(),
                 "namespace" => {
-                    if let Some(namespace) = read_text(&name, value).filter(|namespace| !namespace.is_empty()) {
+                    if let Some(namespace) =
+                        read_text(&name, value).filter(|namespace| !namespace.is_empty())
+                    {
                         meta.namespace = namespace;
                     }
                 }
@@ -126,13 +161,21 @@ impl ObjectMeta {
                         wrong_types.push((name, "object", type_name(&value)));
                         continue;
                     };
-                    let map = if name == "labels" { &mut meta.labels } else { &mut meta.annotations };
+                    let map = if name == "labels" {
+                        &mut meta.labels
+                    } else {
+                        &mut meta.annotations
+                    };
                     for (key, value) in entries {
                         match value {
                             Value::String(value) => {
                                 map.insert(key, value);
                             }
-                            other => wrong_types.push((format!("{name}.{key}"), "string", type_name(&other))),
+                            other => wrong_types.push((
+                                format!("{name}.{key}"),
+                                "string",
+                                type_name(&other),
+                            )),
                         }
                     }
                 }
@@ -143,11 +186,21 @@ impl ObjectMeta {
             }
         }
         for (name, expected, found) in wrong_types {
-            problems.add(format!("metadata.{name}"), format!("must be of type {expected}, found {found}"));
+            problems.add(
+                format!("metadata.{name}"),
+                format!("must be of type {expected}, found {found}"),
+            );
         }
         if unknown == UnknownFields::Refuse {
             for name in unknown_members {
-                problems.add(format!("metadata.{name}"), suggest(&name, MEMBERS.iter().copied()));
+                if problems.is_full() {
+                    problems.count();
+                    continue;
+                }
+                problems.add(
+                    format!("metadata.{name}"),
+                    suggest(&name, MEMBERS.iter().copied()),
+                );
             }
         }
         if meta.name.is_empty() {
@@ -187,7 +240,9 @@ fn is_dns_part(part: &str) -> bool {
     let letter_or_digit = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     bytes.first().is_some_and(letter_or_digit)
         && bytes.last().is_some_and(letter_or_digit)
-        && bytes.iter().all(|byte| letter_or_digit(byte) || *byte == b'-')
+        && bytes
+            .iter()
+            .all(|byte| letter_or_digit(byte) || *byte == b'-')
 }
 
 #[cfg(test)]
@@ -199,7 +254,14 @@ mod tests {
     fn read(metadata: Value) -> (ObjectMeta, Vec<String>) {
         let mut problems = Problems::default();
         let meta = ObjectMeta::read(Some(metadata), UnknownFields::Refuse, &mut problems);
-        (meta, problems.into_sorted(&crate::Lines::default()).iter().map(ToString::to_string).collect())
+        (
+            meta,
+            problems
+                .into_sorted(&crate::Lines::default())
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        )
     }
 
     #[test]
@@ -228,7 +290,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_has_defaults_and_nulls_count_as_missing() {
-        let (meta, problems) = read(json!({"name": "a", "creationTimestamp": null, "labels": null, "generation": null}));
+        let (meta, problems) = read(
+            json!({"name": "a", "creationTimestamp": null, "labels": null, "generation": null}),
+        );
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(meta.namespace, "default");
         assert_eq!(meta.to_json(), json!({"name": "a", "namespace": "default"}));
@@ -239,7 +303,10 @@ mod tests {
         let (meta, problems) = read(json!({
             "name": "Über", "namespace": "a.b", "labels": {"a": 1, "b": "c"}, "annotations": [], "generation": "x", "lables": {},
         }));
-        assert_eq!(meta.labels, BTreeMap::from([("b".to_owned(), "c".to_owned())]));
+        assert_eq!(
+            meta.labels,
+            BTreeMap::from([("b".to_owned(), "c".to_owned())])
+        );
         let expected = [
             "metadata.labels.a: must be of type string, found integer",
             "metadata.annotations: must be of type object, found array",
@@ -252,7 +319,13 @@ mod tests {
         for (problem, expected) in problems.iter().zip(expected) {
             assert!(problem.starts_with(expected), "{problem}");
         }
-        assert_eq!(read(json!({"generateName": "a-"})).1, ["metadata.name: Required value"]);
-        assert_eq!(read(json!("a")).1, ["metadata: must be of type object, found string"]);
+        assert_eq!(
+            read(json!({"generateName": "a-"})).1,
+            ["metadata.name: Required value"]
+        );
+        assert_eq!(
+            read(json!("a")).1,
+            ["metadata: must be of type object, found string"]
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a document, and where.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One reason why a document is refused.
@@ -17,7 +18,11 @@ pub struct Problem {
 impl fmt::Display for Problem {
     /// `path: message`, as the Kubernetes API words its refusals. The line is left to the caller, who knows the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
     }
 }
 
@@ -33,19 +38,63 @@ pub(crate) struct Problems {
 
 impl Problems {
     pub(crate) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.push(Problem { path: path.into(), line: None, message: message.into() });
+        self.push(Problem {
+            path: path.into(),
+            line: None,
+            message: message.into(),
+        });
     }
 
     pub(crate) fn push(&mut self, problem: Problem) {
-        if self.list.len() < MAX_PROBLEMS {
-            self.list.push(problem);
+        if self.is_full() {
+            self.count();
         } else {
-            self.more += 1;
+            self.list.push(problem);
         }
     }
 
+    /// Whether further problems are only counted. Who makes costly messages asks first.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_PROBLEMS
+    }
+
+    /// Counts a problem of which nothing is told.
+    pub(crate) fn count(&mut self) {
+        self.more += 1;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.is_empty() && self.more == 0
+    }
+
+    /// Takes apart the problems of a list of documents: those below `items[N]`, each with its path from there on, and
+    /// the rest.
+    pub(crate) fn into_items(self) -> (BTreeMap<usize, Problems>, Problems) {
+        let mut items: BTreeMap<usize, Problems> = BTreeMap::new();
+        let mut rest = Problems {
+            list: Vec::new(),
+            more: self.more,
+        };
+        for mut problem in self.list {
+            let item = problem
+                .path
+                .strip_prefix("items[")
+                .and_then(|path| path.split_once(']'))
+                .and_then(|(index, path)| {
+                    Some((
+                        index.parse::<usize>().ok()?,
+                        path.strip_prefix('.').unwrap_or(path).to_owned(),
+                    ))
+                });
+            match item {
+                Some((index, path)) => {
+                    problem.path = path;
+                    items.entry(index).or_default().push(problem);
+                }
+                None => rest.push(problem),
+            }
+        }
+        (items, rest)
     }
 
     /// The problems in the order of their lines; those without a line of their own get that of `lines`.
@@ -57,7 +106,11 @@ impl Problems {
         }
         self.list.sort_by_key(|problem| problem.line);
         if self.more > 0 {
-            self.list.push(Problem { path: String::new(), line: None, message: format!("and {} more problems", self.more) });
+            self.list.push(Problem {
+                path: String::new(),
+                line: None,
+                message: format!("and {} more problems", self.more),
+            });
         }
         self.list
     }

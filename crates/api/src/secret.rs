@@ -15,7 +15,7 @@ pub struct Secret {
     /// Name, namespace, labels and the rest of the object's metadata.
     pub metadata: ObjectMeta,
     /// The type, such as `Opaque` (the default) or `kubernetes.io/tls`.
-    pub kind: String,
+    pub secret_type: String,
     /// Whether the Secret cannot be changed any more.
     pub immutable: Option<bool>,
     /// The entries.
@@ -34,11 +34,14 @@ impl Secret {
             json.insert("immutable".to_owned(), immutable.into());
         }
         if !self.data.is_empty() {
-            let data = self.data.iter().map(|(name, value)| (name.clone(), BASE64_STANDARD.encode(value).into()));
+            let data = self
+                .data
+                .iter()
+                .map(|(name, value)| (name.clone(), BASE64_STANDARD.encode(value).into()));
             json.insert("data".to_owned(), Value::Object(data.collect()));
         }
-        if !self.kind.is_empty() {
-            json.insert("type".to_owned(), self.kind.clone().into());
+        if !self.secret_type.is_empty() {
+            json.insert("type".to_owned(), self.secret_type.clone().into());
         }
         Value::Object(json)
     }
@@ -51,7 +54,7 @@ impl fmt::Debug for Secret {
             .field("namespace", &self.metadata.namespace)
             .field("name", &self.metadata.name)
             .field("labels", &self.metadata.labels)
-            .field("type", &self.kind)
+            .field("type", &self.secret_type)
             .field("data", &self.data.keys().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
@@ -72,9 +75,13 @@ mod tests {
                 creation_timestamp: Some("2026-01-02T03:04:05Z".to_owned()),
                 ..ObjectMeta::default()
             },
-            kind: "Opaque".to_owned(),
+            secret_type: "Opaque".to_owned(),
             immutable: None,
-            data: [("api_key".to_owned(), b"hunter2".to_vec()), ("a".to_owned(), vec![0xff])].into(),
+            data: [
+                ("api_key".to_owned(), b"hunter2".to_vec()),
+                ("a".to_owned(), vec![0xff]),
+            ]
+            .into(),
         }
     }
 
@@ -88,7 +95,10 @@ mod tests {
                 r#""data":{"a":"/w==","api_key":"aHVudGVyMg=="},"type":"Opaque"}"#
             )
         );
-        let empty = Secret { immutable: Some(true), ..Secret::default() };
+        let empty = Secret {
+            immutable: Some(true),
+            ..Secret::default()
+        };
         assert_eq!(
             empty.to_identity_json().to_string(),
             r#"{"kind":"Secret","apiVersion":"v1","metadata":{},"immutable":true}"#
@@ -97,8 +107,11 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_shown_by_debug() {
-        let shown = format!("{:?}", secret());
-        assert!(shown.contains("api_key") && shown.contains("key"), "{shown}");
+        let shown = format!("{:?} {:?}", secret(), secret().metadata);
+        assert!(
+            shown.contains("api_key") && shown.contains("key"),
+            "{shown}"
+        );
         for hidden in ["hunter2", "aHVudGVyMg==", "104, 117"] {
             assert!(!shown.contains(hidden), "{shown}");
         }

@@ -1,1 +1,19 @@
-//! Being written.
+//! From AuthConfigs and Secrets to plans.
+//!
+//! ```text
+//!   AuthConfig ──compile()──► Plan, or all problems with their field paths
+//!
+//!   changes ──► Workspace ──► Update ──► HostIndex
+//!                  │            └── reports: what is served, what is wrong
+//!                  ├── last good plan of each AuthConfig
+//!                  └── Claims: whose host is it?
+//! ```
+//!
+//! Compiling is synchronous, pure and without I/O. Validating a configuration *is* compiling it.
+
+mod compile;
+pub mod hosts;
+mod workspace;
+
+pub use compile::{Compiled, Compiler, Refused};
+pub use workspace::{AuthConfigId, Report, State, Update, Workspace};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use usher_api::{PatternExpression, Secret};
+use usher_api::PatternExpression;
 use usher_engine::observe::Metrics;
 
 use crate::resources::Resources;
@@ -17,8 +17,6 @@ pub struct BuildContext<'a> {
     pub name: &'a Arc<str>,
     /// The named pattern sets of the AuthConfig.
     pub patterns: &'a BTreeMap<String, Vec<PatternExpression>>,
-    /// Secrets that are referred to by name.
-    pub secrets: &'a dyn Secrets,
     /// What is shared by all plans and outlives them.
     pub resources: &'a Arc<Resources>,
     /// Where counters come from.
@@ -37,10 +35,4 @@ pub struct Options {
     /// Whether `allNamespaces` reaches beyond the namespace of the AuthConfig: only a process that watches all
     /// namespaces may.
     pub all_namespaces: bool,
-}
-
-/// Secrets by namespace and name.
-pub trait Secrets {
-    /// The Secret, if there is one.
-    fn get(&self, namespace: &str, name: &str) -> Option<Arc<Secret>>;
 }

@@ -17,8 +17,9 @@ pub mod identity;
 pub mod problem;
 pub mod resources;
 pub mod response;
+mod step;
 pub mod values;
 
-pub use build_context::{BuildContext, Secrets};
+pub use build_context::BuildContext;
 pub use problem::{FieldPath, Problem, Problems};
 pub use resources::Resources;

@@ -1,48 +1,339 @@
-//! The Common Expression Language.
+//! The Common Expression Language over the authorization document.
+//!
+//! ```text
+//!  source ─► parse ─► check ─► lower ─► Program          once, when a configuration is loaded
+//!            limits   types    paths, constants, costs
+//!
+//!  Program + Document ─► interpreter of the crate `cel` ─► JSON or boolean          per request
+//!                        variables: paths, followed through the document
+//! ```
+//!
+//! The language is that of the standard library with its macros, the strings extension and optional values. The
+//! variables are `request`, `source`, `destination`, `metadata` and `auth`, each of type `map(string, dyn)`; one that
+//! the document does not have is null. Numbers of the document are doubles.
+//!
+//! Four things differ from cel-go, which other implementations of the AuthConfig API use:
+//!
+//! - where types are known only at run time, whole numbers and doubles mix in arithmetic, and the result is a double:
+//!   `auth.identity.age + 1` works;
+//! - `string()` prints the digits of whole numbers below 2^53: `string(request.time.seconds)` is no `1.7e+09`;
+//! - a well-known scalar of the request that is empty reads as the empty value, while `has()` is false;
+//! - a constant pattern of `matches` that is no regular expression is refused when it is loaded.
+//!
+//! # Limits
+//!
+//! Sources are at most [`SOURCE_LIMIT`] bytes long and [`DEPTH_LIMIT`] levels deep, with at most
+//! [`COMPREHENSION_LIMIT`] comprehensions inside one another. An evaluation has a budget (see `cel/budget.rs`) out of
+//! which the passes of comprehensions, what is read from the document and what is made of it are paid for; it ends
+//! with `cost limit exceeded` within a second. Costs are estimates: what is not counted is
+//! bounded by the length of the source times the length of the longest text.
 
+mod bindings;
+mod budget;
+mod check;
+mod declarations;
+mod describe;
+mod format;
+mod functions;
+mod json;
+mod lower;
+mod matches;
+mod parse;
+mod path;
+mod report;
+mod text;
+mod types;
+mod value;
+
+use std::{fmt, sync::Arc};
+
+use cel::{
+    Context, ExecutionError,
+    common::{
+        ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators},
+        types::{CelBool, CelOptional},
+        value::{CowVal, Val},
+    },
+    context::VariableResolver,
+};
 use serde_json::Value;
 
+use self::{
+    budget::Budget,
+    functions::ENVIRONMENT,
+    lower::{Lowered, constant_index, path_index},
+    path::Found,
+    report::Report,
+    types::Type,
+};
 use crate::{
-    document::Document,
+    document::{Document, Node},
     error::{EvaluationError, ParseError},
 };
 
-/// A CEL program.
-#[derive(Clone, Debug)]
+/// The most bytes that a source may have.
+pub const SOURCE_LIMIT: usize = 16 * 1024;
+
+/// The most levels that an expression may be deep, counted in operators, calls and selections inside one another.
+pub const DEPTH_LIMIT: usize = 250;
+
+/// The most comprehensions (`all`, `exists`, `exists_one`, `map`, `filter`) that may stand inside one another.
+pub const COMPREHENSION_LIMIT: usize = 4;
+
+/// The variables of every program.
+const ROOTS: [&str; 5] = ["request", "source", "destination", "metadata", "auth"];
+
+/// A CEL expression, parsed and checked. Cheap to clone.
+#[derive(Clone)]
 pub struct Program {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     source: String,
+    lowered: Lowered,
+    shape: Shape,
+}
+
+/// What kind of tree a program is. The most common ones need no interpreter.
+enum Shape {
+    /// A path alone.
+    Path(usize),
+    /// A path that must always be there, compared with a text.
+    Comparison {
+        path: usize,
+        text: String,
+        equal: bool,
+    },
+    /// Anything else.
+    Tree,
 }
 
 impl Program {
     /// An expression of any type.
     ///
     /// # Errors
-    /// Always, until there is an evaluator.
+    /// When it cannot be parsed, does not type-check, or exceeds a limit. The message shows the places.
     pub fn expression(source: &str) -> Result<Self, ParseError> {
-        Err(ParseError::new(format!("cel is not there yet: `{source}`")))
+        Self::compile(source, |_| Ok(()))
     }
 
-    /// An expression that must be boolean.
+    /// An expression that must be boolean, or of a type that is known only at run time.
     ///
     /// # Errors
-    /// Always, until there is an evaluator.
+    /// As [`expression`](Self::expression), and when the type is another one.
     pub fn predicate(source: &str) -> Result<Self, ParseError> {
-        Self::expression(source)
+        Self::compile(source, |output| match output {
+            Type::Bool | Type::Dyn => Ok(()),
+            other => Err(ParseError::new(format!(
+                "type error: got {other}, wanted bool output type"
+            ))),
+        })
     }
 
-    /// The value.
-    ///
-    /// # Errors
-    /// Always, until there is an evaluator.
-    pub fn evaluate(&self, _: &dyn Document) -> Result<Value, EvaluationError> {
-        Err(EvaluationError::new(format!("cel is not there yet: `{}`", self.source)))
+    fn compile(
+        source: &str,
+        accept: impl FnOnce(&Type) -> Result<(), ParseError> + Send,
+    ) -> Result<Self, ParseError> {
+        let lowered = parse::on_large_stack(source, || {
+            let (tree, positions) = parse::parse(source)?;
+            let mut report = Report::new(source);
+            let checked = check::check(&tree, &positions, &mut report);
+            if !report.is_empty() {
+                return Err(report.into_error());
+            }
+            accept(&checked.output)?;
+            let lowered = lower::lower(tree, &checked, &positions, &mut report);
+            if report.is_empty() {
+                Ok(lowered)
+            } else {
+                Err(report.into_error())
+            }
+        })?;
+        let shape = Shape::of(&lowered);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                source: source.to_owned(),
+                lowered,
+                shape,
+            }),
+        })
     }
 
-    /// The truth.
+    /// The text that the program was made from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.inner.source
+    }
+
+    /// The value for this document, by the rules of the protobuf JSON mapping: whole numbers beyond 2^53 and times are
+    /// texts, bytes are base64.
     ///
     /// # Errors
-    /// Always, until there is an evaluator.
-    pub fn test(&self, _: &dyn Document) -> Result<bool, EvaluationError> {
-        Err(EvaluationError::new(format!("cel is not there yet: `{}`", self.source)))
+    /// When the expression has no value for this document, or one without a JSON form.
+    pub fn evaluate(&self, document: &dyn Document) -> Result<Value, EvaluationError> {
+        let _budget = Budget::start();
+        match &self.inner.shape {
+            Shape::Path(index) => self.path(*index, document, |found| match found {
+                Found::Plain(node) | Found::Optional(Some(node)) => json::of_node(node),
+                Found::Optional(None) => Err(functions::failure("optional.none() dereference")),
+                Found::Presence(present) => Ok(Value::Bool(present)),
+            }),
+            Shape::Comparison { path, text, equal } => self.path(*path, document, |found| {
+                Ok(Value::Bool(is_text(&found, text) == *equal))
+            }),
+            Shape::Tree => self.interpret(document, |value| json::of_value(value.as_ref())),
+        }
+    }
+
+    /// The truth of a predicate for this document.
+    ///
+    /// # Errors
+    /// When it has no value for this document, or one that is not boolean.
+    pub fn test(&self, document: &dyn Document) -> Result<bool, EvaluationError> {
+        let _budget = Budget::start();
+        match &self.inner.shape {
+            Shape::Path(index) => self.path(*index, document, |found| match found {
+                Found::Plain(Node::Bool(value) | Node::Json(&Value::Bool(value)))
+                | Found::Presence(value) => Ok(value),
+                Found::Plain(node) => Err(not_boolean(value::value(node)?.as_ref())),
+                Found::Optional(_) => Err(not_boolean(&CelOptional::none())),
+            }),
+            Shape::Comparison { path, text, equal } => {
+                self.path(*path, document, |found| Ok(is_text(&found, text) == *equal))
+            }
+            Shape::Tree => {
+                self.interpret(document, |value| match value.downcast_ref::<CelBool>() {
+                    Some(value) => Ok(*value.inner()),
+                    None => Err(not_boolean(value.as_ref())),
+                })
+            }
+        }
+    }
+
+    /// Evaluates a program that is little more than a path.
+    fn path<T>(
+        &self,
+        index: usize,
+        document: &dyn Document,
+        finish: impl FnOnce(Found<'_>) -> Result<T, ExecutionError>,
+    ) -> Result<T, EvaluationError> {
+        let Some(path) = self.inner.lowered.paths.get(index) else {
+            return Err(EvaluationError::new("the expression cannot be evaluated"));
+        };
+        let found = path
+            .follow(document)
+            .map_err(|lost| EvaluationError::new(describe::describe_lost(&lost)))?;
+        finish(found).map_err(|error| self.error(&error, document))
+    }
+
+    fn interpret<T>(
+        &self,
+        document: &dyn Document,
+        finish: impl FnOnce(CowVal<'_, '_>) -> Result<T, ExecutionError>,
+    ) -> Result<T, EvaluationError> {
+        let variables = Variables {
+            document,
+            lowered: &self.inner.lowered,
+        };
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        context.set_variable_resolver(&variables);
+        let outcome = cel::Value::resolve_val(&self.inner.lowered.tree, &context).and_then(finish);
+        if budget::exceeded() {
+            return Err(EvaluationError::new(budget::EXCEEDED));
+        }
+        outcome.map_err(|error| self.error(&error, document))
+    }
+
+    fn error(&self, error: &ExecutionError, document: &dyn Document) -> EvaluationError {
+        let Inner {
+            source, lowered, ..
+        } = self.inner.as_ref();
+        EvaluationError::new(describe::describe(error, source, &lowered.paths, document))
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("Program")
+            .field(&self.inner.source)
+            .finish()
+    }
+}
+
+impl Shape {
+    fn of(lowered: &Lowered) -> Self {
+        let variable = |expression: &IdedExpr| match &expression.expr {
+            Expr::Ident(name) => path_index(name),
+            _ => None,
+        };
+        if let Some(index) = variable(&lowered.tree) {
+            return Self::Path(index);
+        }
+        if let Expr::Call(CallExpr {
+            func_name,
+            target: None,
+            args,
+        }) = &lowered.tree.expr
+            && let [left, right] = args.as_slice()
+            && (func_name == operators::EQUALS || func_name == operators::NOT_EQUALS)
+            && let (Some(path), Expr::Literal(LiteralValue::String(text))) =
+                match (variable(left), variable(right)) {
+                    (None, path) => (path, &left.expr),
+                    (path, _) => (path, &right.expr),
+                }
+            && lowered
+                .paths
+                .get(path)
+                .is_some_and(|path| !path.presence && !path.is_optional())
+        {
+            return Self::Comparison {
+                path,
+                text: text.inner().to_owned(),
+                equal: func_name == operators::EQUALS,
+            };
+        }
+        Self::Tree
+    }
+}
+
+fn is_text(found: &Found<'_>, text: &str) -> bool {
+    match found {
+        Found::Plain(Node::Text(found)) => *found == text,
+        Found::Plain(Node::Json(Value::String(found))) => found == text,
+        Found::Plain(node @ Node::Bytes(_)) => node.to_value() == text,
+        _ => false,
+    }
+}
+
+fn not_boolean(value: &dyn Val) -> ExecutionError {
+    functions::failure(format!(
+        "type error: got {}, wanted bool output type",
+        value.get_type().name()
+    ))
+}
+
+/// The variables of a lowered tree.
+struct Variables<'a> {
+    document: &'a dyn Document,
+    lowered: &'a Lowered,
+}
+
+impl VariableResolver for Variables<'_> {
+    /// A path that leads nowhere is an unknown variable to the interpreter; [`describe`] finds out why.
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        if let Some(index) = path_index(variable) {
+            return match self.lowered.paths.get(index)?.follow(self.document).ok()? {
+                Found::Plain(node) => value::value(node).ok(),
+                Found::Presence(present) => Some(CowVal::owned(CelBool::from(present))),
+                Found::Optional(None) => Some(CowVal::owned(CelOptional::none())),
+                Found::Optional(Some(node)) => Some(CowVal::owned(CelOptional::of(
+                    value::value(node).ok()?.into_owned(),
+                ))),
+            };
+        }
+        let constant = self.lowered.constants.get(constant_index(variable)?)?;
+        Some(CowVal::Borrowed(constant.value()))
     }
 }

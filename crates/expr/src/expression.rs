@@ -67,28 +67,30 @@ impl Expression {
     /// The value for this document.
     ///
     /// # Errors
-    /// Only CEL has values that do not exist; a selector that finds nothing yields null.
+    /// CEL has values that do not exist; a selector that finds nothing yields null. Anything can take too much work
+    /// for a document, or make too much of it.
     pub fn resolve(&self, document: &dyn Document) -> Result<Value, EvaluationError> {
         match self {
             Self::Value { value, .. } => Ok(value.clone()),
-            Self::Selector(selector) => Ok(selector.select(document)),
-            Self::Template(template) => Ok(Value::String(template.render(document))),
-            Self::JsonPath(path) => Ok(path.select(document)),
+            Self::Selector(selector) => selector.try_select(document),
+            Self::Template(template) => template.try_render(document).map(Value::String),
+            Self::JsonPath(path) => path.try_select(document),
             Self::Cel(program) => program.evaluate(document),
         }
     }
 
-    /// The value as text: strings as they are, null as the empty string, anything else as compact JSON.
+    /// The value as text: strings as they are, null as the empty string, anything else as compact JSON. The members of
+    /// objects are sorted by name, except in values that were written down.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
     pub fn resolve_text<'a>(&'a self, document: &'a dyn Document) -> Result<Cow<'a, str>, EvaluationError> {
         match self {
             Self::Value { text, .. } => Ok(Cow::Borrowed(text)),
-            Self::Selector(selector) => Ok(selector.select_text(document)),
-            Self::Template(template) => Ok(Cow::Owned(template.render(document))),
-            Self::JsonPath(path) => Ok(Cow::Owned(text::stringify(&path.select(document)).into_owned())),
-            Self::Cel(program) => Ok(Cow::Owned(text::stringify(&program.evaluate(document)?).into_owned())),
+            Self::Selector(selector) => selector.try_stringify(document),
+            Self::Template(template) => template.try_render(document).map(Cow::Owned),
+            Self::JsonPath(path) => Ok(Cow::Owned(text::stringify_sorted(&path.try_select(document)?).into_owned())),
+            Self::Cel(program) => Ok(Cow::Owned(text::stringify_sorted(&program.evaluate(document)?).into_owned())),
         }
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod value;
 
+pub use prost_types::value::Kind;
 pub use prost_types::{Any, ListValue, NullValue, Struct, Timestamp, Value};
 
 /// Envoy's public API.

@@ -15,7 +15,7 @@ pub(super) fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let value = text.strip_prefix(name)?.strip_prefix('=')?;
     Some(match seam(value) {
-        Some((value, _)) => value.trim_end(),
+        Some((value, _)) => value.trim_end_matches([' ', ',']),
         None => value,
     })
 }
@@ -30,7 +30,8 @@ fn value_behind_comma<'a>(mut text: &'a str, name: &str) -> Option<&'a str> {
     None
 }
 
-/// Splits at the first comma, outside double quotes, that a name and an equals sign follow.
+/// Splits at the first comma, outside double quotes, that a name and an equals sign follow. Nothing is looked at more
+/// than twice: the header may be as long as the gateway allows, and may be all commas.
 fn seam(text: &str) -> Option<(&str, &str)> {
     let mut quoted = false;
     for (at, character) in text.char_indices() {
@@ -38,7 +39,7 @@ fn seam(text: &str) -> Option<(&str, &str)> {
             '"' => quoted = !quoted,
             ',' if !quoted => {
                 let (before, after) = text.split_at_checked(at)?;
-                let next = after.trim_start_matches(',').trim_start();
+                let next = after.strip_prefix(',')?.trim_start_matches(' ');
                 let after_name = next.trim_start_matches(super::is_token_character);
                 if after_name.len() < next.len() && after_name.starts_with('=') {
                     return Some((before, next));

@@ -1,4 +1,430 @@
-//! Placeholder.
-/// Client.
-#[derive(Debug)]
-pub struct Client;
+//! The one way out: every request that Usher makes to somebody else's server goes through [`Client`].
+//!
+//! ```text
+//!  Request ──► URL rules ──► address rules ──► exchange ──► Response, of bounded size
+//!                            (literal, or       no redirects, no cookies, no proxy,
+//!                             as resolved)      one time limit for all of it
+//! ```
+//!
+//! URLs come from configurations that tenants write, and from documents that their servers send. So where a request
+//! goes is checked when the connection is made, not when the URL is read: a name may resolve to something else by then.
+
+mod address;
+mod url_rules;
+
+#[cfg(test)]
+pub(crate) mod test_server;
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use ::http::{HeaderMap, Method, StatusCode};
+use bytes::{Bytes, BytesMut};
+use url::{Host, Url};
+
+use address::{AddressRules, GuardedResolver, RefusedAddress};
+pub use address::{Cidr, InvalidCidr};
+pub use url_rules::{UrlError, parse_url};
+
+/// What may be set about outbound requests.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The most bytes of a response body.
+    pub max_body: usize,
+    /// Networks that may be reached although the address rules refuse them.
+    pub allow_upstream: Vec<Cidr>,
+    /// Whether this machine itself may be reached.
+    pub allow_loopback: bool,
+}
+
+impl Default for Options {
+    /// 1 MiB, no exceptions.
+    fn default() -> Self {
+        Self { max_body: 1 << 20, allow_upstream: Vec::new(), allow_loopback: false }
+    }
+}
+
+/// Makes requests to other servers. Clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    addresses: Arc<AddressRules>,
+    max_body: usize,
+}
+
+/// A request to make.
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The URL; see [`parse_url`] for what is accepted. User name and password become basic authentication.
+    pub url: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; none is sent if it is empty.
+    pub body: Bytes,
+    /// The most time for all of it, from the look-up of the name to the last byte of the body. [`LONGEST_EXCHANGE`]
+    /// if it is not given.
+    pub timeout: Option<Duration>,
+}
+
+/// An answer, with any status.
+#[derive(Clone)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// How long an exchange may take that has no time limit of its own.
+pub const LONGEST_EXCHANGE: Duration = Duration::from_secs(60);
+
+impl Client {
+    /// A client with the trusted authorities of the machine.
+    ///
+    /// Without any (as in an empty container image) a warning is logged and `https` servers are not trusted.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(options: Options) -> Result<Self, ClientError> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Somebody else may be faster, with the same provider.
+            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        }
+        let addresses = Arc::new(AddressRules::new(options.allow_upstream, options.allow_loopback));
+        let http = match builder(&addresses).build() {
+            Ok(http) => http,
+            Err(error) => {
+                tracing::warn!(error = %causes(&error), "trusted certificates cannot be loaded: https servers will be refused");
+                builder(&addresses).tls_certs_only([]).build().map_err(|error| ClientError(causes(&error)))?
+            }
+        };
+        Ok(Self { http, addresses, max_body: options.max_body })
+    }
+
+    /// Makes a request and reads the whole answer.
+    ///
+    /// Redirects are answers like others; a status of any class is not an error.
+    ///
+    /// # Errors
+    /// When the URL or the address is refused, or there is no complete answer within time and size.
+    pub async fn fetch(&self, request: Request) -> Result<Response, FetchError> {
+        let url = parse_url(&request.url).map_err(|error| FetchError::new(FetchErrorKind::Url, error.to_string()))?;
+        let place = Place { method: request.method.clone(), url: shown(&url) };
+        let literal = match url.host() {
+            Some(Host::Ipv4(address)) => Some(address.into()),
+            Some(Host::Ipv6(address)) => Some(address.into()),
+            _ => None,
+        };
+        if let Some(address) = literal {
+            self.addresses.check(address).map_err(|refused| place.error(FetchErrorKind::Address, &refused))?;
+        }
+        let limit = request.timeout.unwrap_or(LONGEST_EXCHANGE);
+        let mut exchange = self.http.request(request.method, url).headers(request.headers);
+        if !request.body.is_empty() {
+            exchange = exchange.body(request.body);
+        }
+        match tokio::time::timeout(limit, self.exchange(exchange, &place)).await {
+            Ok(result) => result,
+            Err(_) => Err(place.error(FetchErrorKind::Timeout, &format_args!("no complete answer within {limit:?}"))),
+        }
+    }
+
+    async fn exchange(&self, request: reqwest::RequestBuilder, place: &Place) -> Result<Response, FetchError> {
+        let mut answer = request.send().await.map_err(|error| place.failed(&error))?;
+        let too_large =
+            || place.error(FetchErrorKind::TooLarge, &format_args!("the body has more than {} bytes", self.max_body));
+        let announced = usize::try_from(answer.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+        if announced > self.max_body {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| place.failed(&error))? {
+            if chunk.len() > self.max_body.saturating_sub(body.len()) {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Response { status: answer.status(), headers: std::mem::take(answer.headers_mut()), body: body.freeze() })
+    }
+}
+
+fn builder(addresses: &Arc<AddressRules>) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("usher/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .dns_resolver(GuardedResolver(Arc::clone(addresses)))
+        .pool_max_idle_per_host(32)
+        .pool_idle_timeout(Duration::from_secs(30))
+}
+
+impl Request {
+    /// A request for what is at a URL.
+    #[must_use]
+    pub fn get(url: impl Into<String>, timeout: Option<Duration>) -> Self {
+        Self { method: Method::GET, url: url.into(), headers: HeaderMap::new(), body: Bytes::new(), timeout }
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[error("the http client cannot be set up: {0}")]
+pub struct ClientError(String);
+
+/// Why there is no answer. Displayed with details for logs, without the secrets that a URL may hold.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{detail}")]
+pub struct FetchError {
+    kind: FetchErrorKind,
+    detail: String,
+}
+
+/// What kept an answer from coming.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchErrorKind {
+    /// The URL is not one that may be asked for: the configuration's fault, or that of a value put into it.
+    Url,
+    /// The server's address is one that configurations may not reach.
+    Address,
+    /// The time was over.
+    Timeout,
+    /// No connection: unknown name, nobody there, or not who they should be.
+    Connection,
+    /// The answer is larger than allowed.
+    TooLarge,
+    /// The connection broke, or what came over it was not HTTP.
+    Exchange,
+}
+
+impl FetchError {
+    /// What kept the answer from coming.
+    #[must_use]
+    pub fn kind(&self) -> FetchErrorKind {
+        self.kind
+    }
+
+    /// A stable short text that callers may see.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self.kind {
+            FetchErrorKind::Url => "invalid URL",
+            FetchErrorKind::Address => "address not allowed",
+            FetchErrorKind::Timeout => "request timed out",
+            FetchErrorKind::Connection => "connection failed",
+            FetchErrorKind::TooLarge => "response too large",
+            FetchErrorKind::Exchange => "request failed",
+        }
+    }
+
+    fn new(kind: FetchErrorKind, detail: String) -> Self {
+        Self { kind, detail }
+    }
+}
+
+/// Where a request goes, as shown in errors.
+struct Place {
+    method: Method,
+    url: String,
+}
+
+impl Place {
+    fn error(&self, kind: FetchErrorKind, cause: &dyn fmt::Display) -> FetchError {
+        FetchError::new(kind, format!("{} {}: {cause}", self.method, self.url))
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> FetchError {
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            if let Some(refused) = source.downcast_ref::<RefusedAddress>() {
+                return self.error(FetchErrorKind::Address, refused);
+            }
+            cause = source.source();
+        }
+        let kind = if error.is_timeout() {
+            FetchErrorKind::Timeout
+        } else if error.is_connect() {
+            FetchErrorKind::Connection
+        } else {
+            FetchErrorKind::Exchange
+        };
+        self.error(kind, &causes(error))
+    }
+}
+
+/// A URL as it may be logged: without user, password, query and fragment, all of which may be secrets.
+#[must_use]
+pub fn shown(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+/// The causes of an error, outermost first. The outermost text of the HTTP library repeats the URL, so it counts only
+/// when it is all there is.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    if text.is_empty() { if error.is_decode() { "unreadable answer".into() } else { "no answer".into() } } else { text }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Client").field("addresses", &self.addresses).field("max_body", &self.max_body).finish()
+    }
+}
+
+/// Bodies and headers may be secret.
+impl fmt::Debug for Response {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Response").field("status", &self.status).field("bytes", &self.body.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        test_server::{Reply, TestServer},
+        *,
+    };
+
+    fn client(options: Options) -> Client {
+        Client::new(Options { allow_loopback: true, ..options }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_any_status_is_read_whole() {
+        let server = TestServer::start().await;
+        server.set("/a", Reply::text(404, "no such thing"));
+        let response =
+            client(Options::default()).fetch(Request::get(format!("{}/a?x=1", server.url), None)).await.unwrap();
+        assert_eq!((response.status.as_u16(), &response.body[..]), (404, &b"no such thing"[..]));
+        assert_eq!(server.last_target("/a"), Some("/a?x=1".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_sent() {
+        let server = TestServer::start().await;
+        server.set("/a", Reply::text(200, "ok"));
+        let mut request = Request::get(format!("{}/a", server.url), None);
+        request.method = Method::POST;
+        request.body = Bytes::from_static(b"token=t");
+        request.headers.insert("x-a", "b".parse().unwrap());
+        client(Options::default()).fetch(request).await.unwrap();
+        let received = server.last_request("/a").unwrap();
+        assert!(received.starts_with("POST /a HTTP/1.1\r\n"), "{received}");
+        assert!(received.contains("\r\nx-a: b\r\n") && received.ends_with("\r\n\r\ntoken=t"), "{received}");
+    }
+
+    #[tokio::test]
+    async fn redirects_are_not_followed() {
+        let server = TestServer::start().await;
+        server.set("/a", Reply::text(302, "").with_header("location", &format!("{}/b", server.url)));
+        server.set("/b", Reply::text(200, "secret"));
+        let response = client(Options::default()).fetch(Request::get(format!("{}/a", server.url), None)).await.unwrap();
+        assert_eq!(response.status.as_u16(), 302);
+        assert_eq!((server.count("/a"), server.count("/b")), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_refused_beyond_the_limit_whether_it_is_announced_or_not() {
+        let server = TestServer::start().await;
+        let client = client(Options { max_body: 1000, ..Options::default() });
+        for (size, chunked, fits) in
+            [(1000, false, true), (1001, false, false), (1000, true, true), (1001, true, false)]
+        {
+            let reply = Reply::text(200, &"x".repeat(size));
+            server.set("/a", if chunked { reply.chunked() } else { reply });
+            let result = client.fetch(Request::get(format!("{}/a", server.url), None)).await;
+            match result {
+                Ok(response) => assert!(fits && response.body.len() == size, "{size} {chunked}"),
+                Err(error) => {
+                    assert!(!fits, "{size} {chunked}: {error}");
+                    assert_eq!((error.kind(), error.reason()), (FetchErrorKind::TooLarge, "response too large"));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_body_runs_into_the_time_limit() {
+        let server = TestServer::start().await;
+        server.set("/a", Reply::text(200, "partial").stalled());
+        let request = Request::get(format!("{}/a", server.url), Some(Duration::from_millis(50)));
+        let error = client(Options::default()).fetch(request).await.unwrap_err();
+        assert_eq!((error.kind(), error.reason()), (FetchErrorKind::Timeout, "request timed out"));
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_is_not_an_https_server() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let request = Request::get(format!("https://{}/", listener.local_addr().unwrap()), None);
+        let client = client(Options::default());
+        let plain = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        };
+        let (result, ()) = tokio::join!(client.fetch(request), plain);
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), error.reason()), (FetchErrorKind::Connection, "connection failed"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn errors_keep_the_secrets_of_the_url() {
+        let closed = {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap().port()
+        };
+        let request = Request::get(format!("http://user:pass@127.0.0.1:{closed}/p?token=q"), None);
+        let error = client(Options::default()).fetch(request).await.unwrap_err();
+        assert_eq!(error.kind(), FetchErrorKind::Connection);
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(&format!("GET http://127.0.0.1:{closed}/p: ")), "{text}");
+        for secret in ["user", "pass", "token", "q\""] {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn guarded_addresses_are_refused_as_literals_and_as_names() {
+        let strict = Client::new(Options::default()).unwrap();
+        for url in [
+            "http://169.254.169.254/latest/meta-data/",
+            "http://[fe80::1]/",
+            "http://127.0.0.1:1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://0.0.0.0/",
+            "http://localhost:1/",
+        ] {
+            let error = strict.fetch(Request::get(url, None)).await.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.reason()),
+                (FetchErrorKind::Address, "address not allowed"),
+                "{url}: {error}"
+            );
+        }
+        let error = client(Options::default()).fetch(Request::get("http://169.254.169.254/", None)).await.unwrap_err();
+        assert_eq!(error.kind(), FetchErrorKind::Address, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_name_may_be_resolved_to_an_allowed_network() {
+        let server = TestServer::start().await;
+        server.set("/a", Reply::text(200, "ok"));
+        let allowed = vec!["127.0.0.0/8".parse().unwrap()];
+        let client = Client::new(Options { allow_upstream: allowed, ..Options::default() }).unwrap();
+        let url = server.url.replace("127.0.0.1", "localhost");
+        let response = client.fetch(Request::get(format!("{url}/a"), None)).await.unwrap();
+        assert_eq!(response.status.as_u16(), 200);
+    }
+}

@@ -1,0 +1,161 @@
+//! One AuthConfig to one plan: phase by phase, collecting everything that is wrong.
+
+use std::sync::Arc;
+
+use usher_api::{AuthConfig, AuthenticationSpec, DenyWithSpec};
+use usher_engine::{
+    Plan, Step,
+    host::HostPattern,
+    observe::Metrics,
+    plan::{DenyWith, OnConditionError, PlanKind, Priorities, Rules},
+};
+use usher_evaluators::{
+    BuildContext, FieldPath, Problem, Problems, Resources, authorization, build_context::Options, conditions, identity,
+    response, values,
+};
+
+/// Compiles AuthConfigs.
+#[derive(Debug, Clone)]
+pub struct Compiler {
+    /// What is shared by all plans and outlives them.
+    pub resources: Arc<Resources>,
+    /// Where counters come from.
+    pub metrics: Arc<Metrics>,
+    /// Choices of the operator that concern evaluators.
+    pub options: Options,
+    /// What follows when a condition cannot be evaluated.
+    pub on_condition_error: OnConditionError,
+}
+
+/// An AuthConfig that can be served.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What runs.
+    pub plan: Plan,
+    /// The hosts that it claims.
+    pub hosts: Vec<HostPattern>,
+    /// What works, but probably not as meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// An AuthConfig that cannot be served.
+#[derive(Debug)]
+pub struct Refused {
+    /// The hosts that it claims all the same, as far as they can be read: they are answered with *undecidable*, never
+    /// left unprotected.
+    pub hosts: Vec<HostPattern>,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl Compiler {
+    /// Compiles an AuthConfig.
+    ///
+    /// # Errors
+    /// All problems of the AuthConfig, each with the path of its field.
+    pub fn compile(&self, auth_config: &AuthConfig) -> Result<Compiled, Refused> {
+        let namespace: Arc<str> = auth_config.metadata.namespace.as_str().into();
+        let name: Arc<str> = auth_config.metadata.name.as_str().into();
+        let context = BuildContext {
+            namespace: &namespace,
+            name: &name,
+            patterns: &auth_config.spec.patterns,
+            resources: &self.resources,
+            metrics: &self.metrics,
+            options: &self.options,
+        };
+        let mut problems = Problems::default();
+        let hosts = hosts(&auth_config.spec.hosts, &mut problems);
+        let rules = self.rules(auth_config, &context, &mut problems);
+        let (list, warnings) = problems.into_parts();
+        if !list.is_empty() {
+            return Err(Refused { hosts, problems: list });
+        }
+        let meters = self.metrics.plan(&namespace, &name);
+        Ok(Compiled { plan: Plan { namespace, name, kind: PlanKind::Rules(Box::new(rules)), meters }, hosts, warnings })
+    }
+
+    fn rules(&self, auth_config: &AuthConfig, context: &BuildContext<'_>, problems: &mut Problems) -> Rules {
+        let spec = &auth_config.spec;
+        let root = FieldPath::root("spec");
+        conditions::check_patterns(&spec.patterns, &root.field("patterns"), problems);
+        let when = conditions::build(&spec.when, &root.field("when"), context, problems);
+
+        let at = root.field("authentication");
+        let identity_rules = if spec.authentication.is_empty() {
+            let anonymous = AuthenticationSpec { anonymous: Some(usher_api::AnonymousSpec {}), ..AuthenticationSpec::default() };
+            identity::build("anonymous", &anonymous, &at, context, problems).into_iter().collect()
+        } else {
+            spec.authentication
+                .iter()
+                .filter_map(|(name, rule)| identity::build(name, rule, &at.key(name), context, problems))
+                .collect()
+        };
+
+        let at = root.field("metadata");
+        for name in spec.metadata.keys() {
+            problems.add(&at.key(name), "metadata rules are not supported yet");
+        }
+
+        let at = root.field("authorization");
+        let authorization_rules = spec
+            .authorization
+            .iter()
+            .filter_map(|(name, rule)| authorization::build(name, rule, &at.key(name), context, problems))
+            .collect();
+
+        let at = root.field("response");
+        let response_spec = spec.response.clone().unwrap_or_default();
+        let response_items = response::build(&response_spec.success.unwrap_or_default(), &at.field("success"), context, problems);
+        let unauthenticated = deny_with(response_spec.unauthenticated.as_ref(), &at.field("unauthenticated"), problems);
+        let unauthorized = deny_with(response_spec.unauthorized.as_ref(), &at.field("unauthorized"), problems);
+
+        let at = root.field("callbacks");
+        for (name, callback) in &spec.callbacks {
+            conditions::build(&callback.common.when, &at.key(name).field("when"), context, problems);
+            problems.add(&at.key(name), "callbacks are not supported yet");
+        }
+
+        Rules {
+            when,
+            on_condition_error: self.on_condition_error,
+            identity: Priorities::new(identity_rules, |rule| rule.step.order()),
+            metadata: Priorities::new(Vec::new(), Step::order),
+            authorization: Priorities::new(authorization_rules, Step::order),
+            response: Priorities::new(response_items, |item| item.step.order()),
+            unauthenticated,
+            unauthorized,
+        }
+    }
+}
+
+/// The hosts that can be read; the others are problems.
+pub(crate) fn hosts(texts: &[String], problems: &mut Problems) -> Vec<HostPattern> {
+    let root = FieldPath::root("spec");
+    let at = root.field("hosts");
+    let mut hosts = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        if let Some(host) = problems.take(&at.index(index), HostPattern::parse(text))
+            && !hosts.contains(&host)
+        {
+            hosts.push(host);
+        }
+    }
+    hosts
+}
+
+fn deny_with(spec: Option<&DenyWithSpec>, at: &FieldPath<'_>, problems: &mut Problems) -> DenyWith {
+    let Some(spec) = spec else { return DenyWith::default() };
+    let message = spec.message.as_ref().and_then(|value| values::build(value, &at.field("message"), problems));
+    let body = spec.body.as_ref().and_then(|value| values::build(value, &at.field("body"), problems));
+    let headers_at = at.field("headers");
+    let mut headers = Vec::new();
+    for (name, value) in &spec.headers {
+        let name_at = headers_at.key(name);
+        let built = values::build(value, &name_at, problems);
+        if let (Some(name), Some(value)) = (problems.take(&name_at, response::response_header_name(name)), built) {
+            headers.push((name, value));
+        }
+    }
+    DenyWith { status: spec.code.filter(|code| *code != 0), message, headers, body }
+}

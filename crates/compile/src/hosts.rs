@@ -1,0 +1,294 @@
+//! Which configuration serves which host.
+//!
+//! Several configurations may claim one host, or hosts that cover each other. The oldest claim wins: a claim is *loose*
+//! as long as an older linked claim of another configuration covers its host, and it is linked as soon as that one
+//! goes. A change is worked out for the hosts that it can touch, not for all.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use usher_engine::host::HostPattern;
+
+/// The age of a configuration: earlier sorts first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age {
+    /// When the object was created, RFC 3339, where the source of configuration knows.
+    pub created: Option<String>,
+    /// In which order objects were first seen.
+    pub seen: u64,
+}
+
+/// All claims.
+#[derive(Debug)]
+pub struct Claims<Id> {
+    /// Whether a host that an older configuration only covers with a wildcard may be claimed by a newer one.
+    allow_superseding_host_subsets: bool,
+    claims: BTreeMap<Key, Vec<Claim<Id>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Claim<Id> {
+    age: Age,
+    id: Id,
+    linked: bool,
+}
+
+/// A host, sorted so that all hosts below a name are neighbours: labels from the last to the first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    reversed: String,
+    wildcard: bool,
+    port: String,
+}
+
+impl<Id> Claims<Id> {
+    /// No claims yet.
+    #[must_use]
+    pub fn new(allow_superseding_host_subsets: bool) -> Self {
+        Self { allow_superseding_host_subsets, claims: BTreeMap::new() }
+    }
+}
+
+impl<Id: Clone + PartialEq> Claims<Id> {
+    /// Replaces the hosts that a configuration claims, and gives all hosts whose owner may be another one now.
+    pub fn replace(&mut self, id: &Id, age: &Age, before: &[HostPattern], after: &[HostPattern]) -> Vec<HostPattern> {
+        let mut touched = BTreeSet::new();
+        for pattern in before {
+            let key = Key::of(pattern);
+            if !after.contains(pattern)
+                && let Some(claims) = self.claims.get_mut(&key)
+            {
+                claims.retain(|claim| claim.id != *id);
+            }
+            self.covered_by(&key, &mut touched);
+        }
+        for pattern in after {
+            let key = Key::of(pattern);
+            let claims = self.claims.entry(key.clone()).or_default();
+            if !claims.iter().any(|claim| claim.id == *id) {
+                claims.push(Claim { age: age.clone(), id: id.clone(), linked: false });
+                claims.sort_by(|left, right| left.age.cmp(&right.age));
+            }
+            self.covered_by(&key, &mut touched);
+        }
+        self.link(&touched);
+        for key in &touched {
+            if self.claims.get(key).is_some_and(Vec::is_empty) {
+                self.claims.remove(key);
+            }
+        }
+        touched.iter().map(Key::pattern).collect()
+    }
+
+    /// Who serves exactly this claimed host.
+    pub fn owner(&self, pattern: &HostPattern) -> Option<&Id> {
+        self.claims.get(&Key::of(pattern))?.iter().find(|claim| claim.linked).map(|claim| &claim.id)
+    }
+
+    /// The key itself and every claimed host that its lookup would cover.
+    fn covered_by(&self, key: &Key, touched: &mut BTreeSet<Key>) {
+        touched.insert(key.clone());
+        if !key.wildcard {
+            return;
+        }
+        let from = Key { reversed: key.reversed.clone(), wildcard: false, port: String::new() };
+        for other in self.claims.range((Bound::Included(from), Bound::Unbounded)).map(|(other, _)| other) {
+            if !other.is_at_or_below(&key.reversed) {
+                break;
+            }
+            touched.insert(other.clone());
+        }
+    }
+
+    /// Decides for these hosts which claims are linked, oldest claim first.
+    fn link(&mut self, keys: &BTreeSet<Key>) {
+        let mut claims: Vec<(Age, Key, Id)> = Vec::new();
+        for key in keys {
+            for claim in self.claims.get_mut(key).into_iter().flatten() {
+                claim.linked = false;
+                claims.push((claim.age.clone(), key.clone(), claim.id.clone()));
+            }
+        }
+        claims.sort_by(|left, right| (&left.0, &left.1).cmp(&(&right.0, &right.1)));
+        for (age, key, id) in claims {
+            let taken = match self.covering(&key, &age) {
+                Some((_, owner)) if *owner == id => false,
+                Some((covering, _)) => covering == key || !self.allow_superseding_host_subsets,
+                None => false,
+            };
+            for claim in self.claims.get_mut(&key).into_iter().flatten() {
+                if claim.id == id {
+                    claim.linked = !taken;
+                }
+            }
+        }
+    }
+
+    /// The most specific linked host, claimed earlier, that a lookup of this one would find.
+    fn covering(&self, key: &Key, age: &Age) -> Option<(Key, &Id)> {
+        key.covering_keys().into_iter().find_map(|covering| {
+            let claim = self.claims.get(&covering)?.iter().find(|claim| claim.linked && claim.age < *age)?;
+            Some((covering, &claim.id))
+        })
+    }
+}
+
+/// Sorts before every character that a host can have, so that all hosts below a name follow it at once.
+const SEPARATOR: char = '\u{1}';
+
+impl Key {
+    fn of(pattern: &HostPattern) -> Self {
+        let (text, wildcard) = match pattern {
+            HostPattern::Exact(text) => (text, false),
+            HostPattern::Wildcard(text) => (text, true),
+        };
+        let (name, port) = match text.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => (name, port),
+            _ => (text.as_str(), ""),
+        };
+        Self { reversed: reverse(name), wildcard, port: port.to_owned() }
+    }
+
+    fn pattern(&self) -> HostPattern {
+        let name = if self.reversed.starts_with('[') {
+            self.reversed.clone()
+        } else {
+            self.reversed.split(SEPARATOR).rev().collect::<Vec<_>>().join(".")
+        };
+        let text = if self.port.is_empty() { name } else { format!("{name}:{}", self.port) };
+        if self.wildcard { HostPattern::Wildcard(text) } else { HostPattern::Exact(text) }
+    }
+
+    fn is_at_or_below(&self, reversed: &str) -> bool {
+        reversed.is_empty()
+            || self.reversed.strip_prefix(reversed).is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR))
+    }
+
+    /// The host itself, then the wildcards that cover it, most specific first; each with its port before without.
+    fn covering_keys(&self) -> Vec<Self> {
+        let mut keys = vec![self.clone()];
+        let mut suffix = Some(self.reversed.as_str());
+        while let Some(reversed) = suffix {
+            for port in [self.port.as_str(), ""] {
+                let key = Self { reversed: reversed.to_owned(), wildcard: true, port: port.to_owned() };
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
+            suffix = match reversed.rsplit_once(SEPARATOR) {
+                Some((parent, _)) => Some(parent),
+                None if reversed.is_empty() => None,
+                None => Some(""),
+            };
+        }
+        keys
+    }
+}
+
+fn reverse(name: &str) -> String {
+    if name.starts_with('[') {
+        return name.to_owned();
+    }
+    name.split('.').rev().collect::<Vec<_>>().join(&SEPARATOR.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hosts(texts: &[&str]) -> Vec<HostPattern> {
+        texts.iter().map(|text| HostPattern::parse(text).unwrap()).collect()
+    }
+
+    fn age(seen: u64) -> Age {
+        Age { created: None, seen }
+    }
+
+    /// Configurations in order of age, and which of their hosts are theirs.
+    fn linked(superseding: bool, configs: &[(&'static str, &[&str])]) -> Vec<String> {
+        let mut claims = Claims::new(superseding);
+        for (seen, (id, texts)) in configs.iter().enumerate() {
+            claims.replace(id, &age(seen as u64), &[], &hosts(texts));
+        }
+        let mut linked = Vec::new();
+        for (id, texts) in configs {
+            for text in *texts {
+                if claims.owner(&HostPattern::parse(text).unwrap()) == Some(id) {
+                    linked.push(format!("{id} {text}"));
+                }
+            }
+        }
+        linked
+    }
+
+    #[test]
+    fn the_oldest_claim_wins() {
+        type Case<'a> = (bool, &'a [(&'static str, &'a [&'a str])], &'a [&'a str]);
+        let cases: &[Case<'_>] = &[
+            (false, &[("x", &["api.acme.com"]), ("y", &["api.acme.com"])], &["x api.acme.com"]),
+            (false, &[("x", &["*.acme.com"]), ("y", &["api.acme.com"])], &["x *.acme.com"]),
+            (false, &[("x", &["*.acme.com"]), ("y", &["acme.com"])], &["x *.acme.com"]),
+            (false, &[("x", &["*.acme.com"]), ("y", &["*.api.acme.com"])], &["x *.acme.com"]),
+            (false, &[("x", &["api.acme.com"]), ("y", &["*.acme.com"])], &["x api.acme.com", "y *.acme.com"]),
+            (false, &[("x", &["*"]), ("y", &["foo.bar"])], &["x *"]),
+            (false, &[("x", &["api.acme.com"]), ("y", &["api.acme.com:80"])], &["x api.acme.com", "y api.acme.com:80"]),
+            (false, &[("x", &["*.acme.com"]), ("y", &["api.acme.com:80"])], &["x *.acme.com"]),
+            (false, &[("x", &["api.acme.com"]), ("y", &["x.api.acme.com"])], &["x api.acme.com", "y x.api.acme.com"]),
+            (false, &[("x", &["a.com"]), ("y", &["a.com", "b.com"])], &["x a.com", "y b.com"]),
+            (false, &[("x", &["*.acme.com", "api.acme.com"])], &["x *.acme.com", "x api.acme.com"]),
+            (true, &[("x", &["*.io"]), ("y", &["echo-api.io"])], &["x *.io", "y echo-api.io"]),
+            (true, &[("x", &["echo-api.io"]), ("y", &["echo-api.io"])], &["x echo-api.io"]),
+            (true, &[("x", &["*.acme.com"]), ("y", &["acme.com", "*.api.acme.com"])], &["x *.acme.com", "y acme.com", "y *.api.acme.com"]),
+            (true, &[("x", &["*"]), ("y", &["foo.bar"])], &["x *", "y foo.bar"]),
+        ];
+        for (superseding, configs, expected) in cases {
+            assert_eq!(linked(*superseding, configs), *expected, "{superseding} {configs:?}");
+        }
+    }
+
+    #[test]
+    fn a_loose_claim_is_linked_when_the_winner_goes() {
+        let mut claims = Claims::new(false);
+        claims.replace(&"x", &age(0), &[], &hosts(&["*.acme.com"]));
+        claims.replace(&"y", &age(1), &[], &hosts(&["api.acme.com", "*.b.acme.com"]));
+        claims.replace(&"z", &age(2), &[], &hosts(&["c.b.acme.com"]));
+        assert_eq!(claims.owner(&HostPattern::Exact("api.acme.com".to_owned())), None);
+        let touched = claims.replace(&"x", &age(0), &hosts(&["*.acme.com"]), &[]);
+        assert_eq!(touched, hosts(&["*.acme.com", "api.acme.com", "*.b.acme.com", "c.b.acme.com"]));
+        assert_eq!(claims.owner(&HostPattern::Exact("api.acme.com".to_owned())), Some(&"y"));
+        assert_eq!(claims.owner(&HostPattern::Wildcard("b.acme.com".to_owned())), Some(&"y"));
+        assert_eq!(claims.owner(&HostPattern::Exact("c.b.acme.com".to_owned())), None);
+    }
+
+    proptest! {
+        /// Working a change out for what it touches gives the same as working everything out anew.
+        #[test]
+        fn changes_agree_with_starting_anew(
+            superseding: bool,
+            steps in proptest::collection::vec((0_u8..4, proptest::collection::btree_set("(\\*\\.)?([ab]\\.){0,2}[abc](:1)?|\\*", 0..4)), 1..12),
+        ) {
+            let mut claims = Claims::new(superseding);
+            let mut current: HashMap<u8, Vec<HostPattern>> = HashMap::new();
+            for (id, texts) in steps {
+                let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+                let after = hosts(&texts);
+                let before = current.insert(id, after.clone()).unwrap_or_default();
+                claims.replace(&id, &age(u64::from(id)), &before, &after);
+
+                let mut anew = Claims::new(superseding);
+                for id in 0..4 {
+                    anew.replace(&id, &age(u64::from(id)), &[], current.get(&id).map_or(&[][..], Vec::as_slice));
+                }
+                for pattern in current.values().flatten() {
+                    prop_assert_eq!(claims.owner(pattern), anew.owner(pattern), "{}", pattern);
+                }
+            }
+        }
+    }
+}

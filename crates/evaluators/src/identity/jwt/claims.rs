@@ -1,0 +1,276 @@
+//! The claims of a token, RFC 7519 §4.
+
+use std::sync::Arc;
+
+use serde_json::{Number, Value};
+use usher_engine::Failure;
+
+use super::token::{decode, malformed};
+use crate::resources::oidc::VerifiedToken;
+
+/// How far ahead `nbf` may be: clocks differ.
+const NOT_BEFORE_LEEWAY: i64 = 300;
+
+/// Reads the payload of a token whose signature was verified.
+pub(super) fn read(payload: &str) -> Result<VerifiedToken, Failure> {
+    let payload = decode(payload).ok_or_else(|| malformed(&"oidc: malformed jwt payload: not base64url"))?;
+    let mut claims: Value =
+        serde_json::from_slice(&payload).map_err(|error| unreadable(&format_args!("not json: {error}")))?;
+    if !claims.is_object() {
+        return Err(unreadable(&"not an object"));
+    }
+    for name in ["iss", "sub", "nonce", "at_hash"] {
+        if !matches!(claims.get(name), None | Some(Value::Null | Value::String(_))) {
+            return Err(unreadable(&format_args!("`{name}` is not a string")));
+        }
+    }
+    let audience_is_readable = match claims.get("aud") {
+        None | Some(Value::Null | Value::String(_)) => true,
+        Some(Value::Array(audiences)) => audiences.iter().all(Value::is_string),
+        Some(_) => false,
+    };
+    if !audience_is_readable {
+        return Err(unreadable(&"`aud` is neither a string nor a list of strings"));
+    }
+    time(&claims, "iat")?;
+    let (expires, not_before) = (time(&claims, "exp")?, time(&claims, "nbf")?);
+    // One order for all, so that what is made of the identity does not depend on how the issuer wrote it.
+    claims.sort_all_objects();
+    write_whole_numbers_without_fraction(&mut claims);
+    Ok(VerifiedToken { claims: Arc::new(claims), expires, not_before })
+}
+
+/// Whether the token counts now: the second since 1970. Without leeway at its end, with some at its beginning. `issuer`
+/// is who must have issued it, if that is known.
+pub(super) fn check(token: &VerifiedToken, issuer: Option<&str>, now: i64) -> Result<(), Failure> {
+    match token.expires {
+        Some(expires) if now < expires => {}
+        Some(expires) => {
+            return Err(Failure::denied(format!("oidc: token is expired (Token Expiry: {})", date(expires))));
+        }
+        None => return Err(Failure::denied("oidc: token is expired (Token Expiry: 0001-01-01 00:00:00 +0000 UTC)")),
+    }
+    if let Some(not_before) = token.not_before
+        && now.saturating_add(NOT_BEFORE_LEEWAY) < not_before
+    {
+        let (now, not_before) = (date(now), date(not_before));
+        return Err(Failure::denied(format!(
+            "oidc: current time {now} before the nbf (not before) time: {not_before}"
+        )));
+    }
+    match issuer {
+        Some(issuer) if token.claims.get("iss").and_then(Value::as_str) != Some(issuer) => {
+            Err(Failure::denied("oidc: token was issued by another issuer"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the payload of a token that is not verified could be by that issuer.
+pub(super) fn may_be_issued_by(payload: &str, issuer: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Claims<'c> {
+        #[serde(borrow)]
+        iss: std::borrow::Cow<'c, str>,
+    }
+    let payload = decode(payload).unwrap_or_default();
+    serde_json::from_slice::<Claims<'_>>(&payload).is_ok_and(|claims| claims.iss == issuer)
+}
+
+/// A `NumericDate` (§2): a number of seconds, whose fraction does not count; also as text, which some issuers write.
+fn time(claims: &Value, name: &str) -> Result<Option<i64>, Failure> {
+    let seconds = match claims.get(name) {
+        None => return Ok(None),
+        Some(Value::Number(number)) => whole_seconds(number),
+        Some(Value::String(text)) => serde_json::from_str::<Number>(text).ok().as_ref().and_then(whole_seconds),
+        Some(_) => None,
+    };
+    seconds.map(Some).ok_or_else(|| unreadable(&format_args!("`{name}` is not a number")))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "truncation is meant, and saturates")]
+fn whole_seconds(number: &Number) -> Option<i64> {
+    number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds as i64))
+}
+
+/// `1.7e9` and `1.0` are whole numbers however they are written, and are shown as such.
+fn write_whole_numbers_without_fraction(value: &mut Value) {
+    /// Below it every whole number has a floating-point number of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(float) = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT) {
+                #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
+                let whole = float as i64;
+                *number = whole.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_whole_numbers_without_fraction),
+        Value::Object(members) => members.values_mut().for_each(write_whole_numbers_without_fraction),
+        _ => {}
+    }
+}
+
+fn unreadable(what: &dyn std::fmt::Display) -> Failure {
+    Failure::denied(format!("oidc: failed to unmarshal claims: {what}"))
+}
+
+/// A second since 1970 as text, for example `2026-11-21 08:00:00 +0000 UTC`.
+fn date(seconds: i64) -> String {
+    let (mut days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days since 0000-03-01 in the Gregorian calendar: with the leap day last, years and months are regular.
+    days = days.saturating_add(719_468);
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} +0000 UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn read_text(payload: &str) -> Result<VerifiedToken, Failure> {
+        read(&BASE64_URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    #[test]
+    fn claims_are_read_or_refused() {
+        let nested = |depth: usize| format!(r#"{{"exp":1,"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let cases = [
+            ("{}", None),
+            (r#"{"iss":null,"sub":null,"aud":null}"#, None),
+            (r#"{"aud":"a"}"#, None),
+            (r#"{"aud":["a","b"]}"#, None),
+            (&nested(100), None),
+            ("\"text\"", Some("not an object")),
+            ("[]", Some("not an object")),
+            ("", Some("not json: ")),
+            ("{} {}", Some("not json: ")),
+            (&nested(200), Some("not json: ")),
+            (r#"{"iss":1}"#, Some("`iss` is not a string")),
+            (r#"{"sub":{}}"#, Some("`sub` is not a string")),
+            (r#"{"nonce":[]}"#, Some("`nonce` is not a string")),
+            (r#"{"at_hash":true}"#, Some("`at_hash` is not a string")),
+            (r#"{"aud":1}"#, Some("`aud` is neither a string nor a list of strings")),
+            (r#"{"aud":["a",1]}"#, Some("`aud` is neither a string nor a list of strings")),
+            (r#"{"exp":null}"#, Some("`exp` is not a number")),
+            (r#"{"exp":"soon"}"#, Some("`exp` is not a number")),
+            (r#"{"exp":""}"#, Some("`exp` is not a number")),
+            (r#"{"exp":" 1"}"#, None),
+            (r#"{"exp":true}"#, Some("`exp` is not a number")),
+            (r#"{"nbf":{}}"#, Some("`nbf` is not a number")),
+            (r#"{"iat":"x"}"#, Some("`iat` is not a number")),
+        ];
+        for (payload, expected) in cases {
+            match (read_text(payload), expected) {
+                (Ok(_), None) => {}
+                (Err(failure), Some(reason)) => {
+                    let start = format!("oidc: failed to unmarshal claims: {reason}");
+                    assert!(failure.reason().starts_with(&start), "{payload}: {failure:?}");
+                }
+                (result, _) => panic!("{payload}: {result:?}"),
+            }
+        }
+        let failure = read("!").unwrap_err();
+        assert_eq!(failure.reason(), "oidc: malformed jwt: oidc: malformed jwt payload: not base64url");
+    }
+
+    #[test]
+    fn times_have_several_forms() {
+        let cases = [
+            ("1700000000", NOW),
+            ("1.7e9", NOW),
+            ("1700000000.9", NOW),
+            ("-1.5", -1),
+            ("\"1700000000\"", NOW),
+            ("\"1.7e9\"", NOW),
+            ("1e300", i64::MAX),
+            ("18446744073709551615", i64::MAX),
+            ("-1e300", i64::MIN),
+        ];
+        for (text, seconds) in cases {
+            let token = read_text(&format!(r#"{{"exp":{text},"nbf":{text}}}"#)).unwrap();
+            assert_eq!((token.expires, token.not_before), (Some(seconds), Some(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn claims_have_one_order_and_whole_numbers_no_fraction() {
+        let token =
+            read_text(r#"{"b":{"z":1.0,"a":[{"y":1,"x":1.5}]},"a":1.7e9,"c":1e300,"d":9007199254740993,"e":-0.0}"#)
+                .unwrap();
+        let expected = r#"{"a":1700000000,"b":{"a":[{"x":1.5,"y":1}],"z":1},"c":1e+300,"d":9007199254740993,"e":0}"#;
+        assert_eq!(token.claims.to_string(), expected);
+    }
+
+    #[test]
+    fn a_token_counts_between_its_times_and_from_its_issuer() {
+        let cases = [
+            (json!({"exp": NOW + 1}), None, None),
+            (json!({"exp": NOW}), None, Some("oidc: token is expired (Token Expiry: 2023-11-14 22:13:20 +0000 UTC)")),
+            (
+                json!({"exp": NOW - 1}),
+                None,
+                Some("oidc: token is expired (Token Expiry: 2023-11-14 22:13:19 +0000 UTC)"),
+            ),
+            (json!({}), None, Some("oidc: token is expired (Token Expiry: 0001-01-01 00:00:00 +0000 UTC)")),
+            (json!({"exp": NOW + 999, "nbf": NOW + 300}), None, None),
+            (
+                json!({"exp": NOW + 999, "nbf": NOW + 301}),
+                None,
+                Some(
+                    "oidc: current time 2023-11-14 22:13:20 +0000 UTC before the nbf (not before) time: 2023-11-14 22:18:21 +0000 UTC",
+                ),
+            ),
+            (json!({"exp": NOW + 1, "iss": "https://j"}), None, None),
+            (json!({"exp": NOW + 1, "iss": "https://i"}), Some("https://i"), None),
+            (
+                json!({"exp": NOW + 1, "iss": "https://i/"}),
+                Some("https://i"),
+                Some("oidc: token was issued by another issuer"),
+            ),
+            (json!({"exp": NOW + 1}), Some("https://i"), Some("oidc: token was issued by another issuer")),
+            (json!({"exp": NOW + 1, "iss": null}), Some("https://i"), Some("oidc: token was issued by another issuer")),
+        ];
+        for (claims, issuer, expected) in cases {
+            let token = read_text(&claims.to_string()).unwrap();
+            let result = check(&token, issuer, NOW);
+            assert_eq!(result.as_ref().err().map(Failure::reason), expected, "{claims}");
+        }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        let cases = [
+            (0, "1970-01-01 00:00:00 +0000 UTC"),
+            (-1, "1969-12-31 23:59:59 +0000 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 +0000 UTC"),
+            (951_868_800, "2000-03-01 00:00:00 +0000 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 +0000 UTC"),
+            (1_709_164_799, "2024-02-28 23:59:59 +0000 UTC"),
+            (-62_135_596_800, "0001-01-01 00:00:00 +0000 UTC"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(date(seconds), text);
+        }
+        assert!(date(i64::MAX).ends_with("UTC") && date(i64::MIN).ends_with("UTC"));
+    }
+
+    #[test]
+    fn an_unverified_issuer_is_only_compared() {
+        let may = |payload: &str| may_be_issued_by(&BASE64_URL_SAFE_NO_PAD.encode(payload), "https://i");
+        assert!(may(r#"{"iss":"https://i"}"#) && may(r#"{"sub":"a","iss":"https:\/\/i"}"#));
+        assert!(!may(r#"{"iss":"https://j"}"#) && !may("{}") && !may("[]") && !may_be_issued_by("!", "https://i"));
+    }
+}

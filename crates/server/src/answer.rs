@@ -1,0 +1,319 @@
+//! What goes out, whatever the protocol: every status on one screen.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use usher_engine::Verdict;
+use usher_engine::verdict::{Denial, DenialKind};
+
+use crate::headers;
+
+/// Header that carries the reason of every answer but "allowed".
+pub(crate) const REASON: &str = "x-ext-auth-reason";
+
+/// An answer, ready to be written.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The request may pass.
+    Allowed(Allowed),
+    /// It may not.
+    Refused(Refused),
+}
+
+/// What goes with an allowed request.
+#[derive(Debug)]
+pub(crate) struct Allowed {
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) dynamic_metadata: Map<String, Value>,
+}
+
+/// What the client of a refused request gets.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Which refusal.
+    pub(crate) kind: &'static Kind,
+    /// HTTP status: of the kind, or the one that a configuration asks for instead; 300 to 599.
+    pub(crate) status: u16,
+    /// In order, lower-case names; a name may occur several times. The reason is the last one.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+    pub(crate) reason: String,
+}
+
+/// A row of the table of refusals.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// `google.rpc.Code`; never 0, which would mean "allowed".
+    pub(crate) code: i32,
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// Whether we could not decide, in contrast to "no".
+    pub(crate) is_failure: bool,
+}
+
+pub(crate) const INVALID: Kind = Kind {
+    code: 3,
+    status: 400,
+    is_failure: false,
+};
+pub(crate) const NOT_FOUND: Kind = Kind {
+    code: 5,
+    status: 404,
+    is_failure: false,
+};
+pub(crate) const UNAUTHORIZED: Kind = Kind {
+    code: 7,
+    status: 403,
+    is_failure: false,
+};
+pub(crate) const UNDECIDABLE: Kind = Kind {
+    code: 14,
+    status: 503,
+    is_failure: true,
+};
+pub(crate) const UNAUTHENTICATED: Kind = Kind {
+    code: 16,
+    status: 401,
+    is_failure: false,
+};
+
+impl Answer {
+    /// The answer that a verdict leads to. `id` identifies the decision to those who can read the logs.
+    pub(crate) fn new(verdict: Verdict, id: &str) -> Self {
+        match verdict {
+            Verdict::Allow(allow) => {
+                let (headers, dynamic_metadata) = allow.into_parts();
+                allowed(headers, dynamic_metadata, id)
+            }
+            Verdict::Deny(denial) => denied(denial),
+            Verdict::Undecidable(undecided) => {
+                undecidable(undecided.reason, undecided.retry_after, id)
+            }
+        }
+    }
+}
+
+/// A header that cannot be sent is not left out: the upstream would take the client's own header of that name for ours.
+fn allowed(
+    headers: Vec<(String, String)>,
+    dynamic_metadata: Map<String, Value>,
+    id: &str,
+) -> Answer {
+    let headers: Vec<_> = headers.into_iter().map(normal).collect();
+    if let Some((name, _)) = headers.iter().find(|(name, _)| !headers::may_be_set(name)) {
+        tracing::error!(%name, request_id = %id, "a header for the upstream cannot be set");
+        return undecidable("invalid header", None, id);
+    }
+    Answer::Allowed(Allowed {
+        headers,
+        dynamic_metadata,
+    })
+}
+
+fn denied(denial: Denial) -> Answer {
+    let kind = match denial.kind {
+        DenialKind::Unauthenticated => &UNAUTHENTICATED,
+        DenialKind::Unauthorized => &UNAUTHORIZED,
+        DenialKind::NotFound => &NOT_FOUND,
+        DenialKind::Invalid => &INVALID,
+    };
+    // Below 200 no client gets an answer; 2xx tells callers over HTTP that the request was allowed.
+    let status = denial
+        .status
+        .filter(|status| (300..=599).contains(status))
+        .unwrap_or(kind.status);
+    refused(kind, status, denial.headers, denial.body, denial.reason)
+}
+
+fn undecidable(reason: &str, retry_after: Option<Duration>, id: &str) -> Answer {
+    let reason = match reason.is_empty() || id.is_empty() {
+        true => Cow::Borrowed(reason),
+        false => Cow::Owned(format!("{reason} ({id})")),
+    };
+    let retry_after = retry_after.map(|after| {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        ("retry-after".to_owned(), seconds.max(1).to_string())
+    });
+    let headers = retry_after.into_iter().collect();
+    refused(
+        &UNDECIDABLE,
+        UNDECIDABLE.status,
+        headers,
+        String::new(),
+        reason.into_owned(),
+    )
+}
+
+fn refused(
+    kind: &'static Kind,
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+    reason: String,
+) -> Answer {
+    let reason = headers::clean(reason);
+    let mut headers: Vec<_> = headers
+        .into_iter()
+        .map(normal)
+        .filter(|(name, _)| headers::may_be_set(name))
+        .collect();
+    headers.push((REASON.to_owned(), reason.clone()));
+    Answer::Refused(Refused {
+        kind,
+        status,
+        headers,
+        body,
+        reason,
+    })
+}
+
+fn normal((mut name, value): (String, String)) -> (String, String) {
+    name.make_ascii_lowercase();
+    (name, headers::clean(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refusal(answer: Answer) -> Refused {
+        match answer {
+            Answer::Refused(refused) => refused,
+            Answer::Allowed(_) => panic!("allowed"),
+        }
+    }
+
+    fn pairs(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+        headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn every_denial_has_its_statuses() {
+        for (kind, code, status) in [
+            (DenialKind::Invalid, 3, 400),
+            (DenialKind::NotFound, 5, 404),
+            (DenialKind::Unauthorized, 7, 403),
+            (DenialKind::Unauthenticated, 16, 401),
+        ] {
+            let refused = refusal(Answer::new(Verdict::Deny(Denial::new(kind, "why")), "id"));
+            assert_eq!(
+                (refused.kind.code, refused.status, refused.kind.is_failure),
+                (code, status, false)
+            );
+            assert_eq!(refused.headers, pairs(&[(REASON, "why")]));
+            assert_eq!(refused.body, "");
+        }
+    }
+
+    #[test]
+    fn a_configuration_may_ask_for_another_status_but_not_for_any() {
+        for (asked, expected) in [
+            (300, 300),
+            (302, 302),
+            (418, 418),
+            (511, 511),
+            (599, 599),
+            (0, 401),
+            (100, 401),
+            (199, 401),
+            (200, 401),
+            (204, 401),
+            (299, 401),
+            (600, 401),
+            (u16::MAX, 401),
+        ] {
+            let denial = Denial {
+                status: Some(asked),
+                ..Denial::new(DenialKind::Unauthenticated, "")
+            };
+            assert_eq!(
+                refusal(Answer::new(Verdict::Deny(denial), "")).status,
+                expected,
+                "{asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn undecidable_tells_the_id_and_when_to_come_back() {
+        let refused = refusal(Answer::new(
+            Verdict::undecidable("issuer unavailable", "secret detail"),
+            "4711",
+        ));
+        assert_eq!(
+            (refused.kind.code, refused.status, refused.kind.is_failure),
+            (14, 503, true)
+        );
+        assert_eq!(
+            refused.headers,
+            pairs(&[(REASON, "issuer unavailable (4711)")])
+        );
+
+        let late = refusal(Answer::new(Verdict::undecidable("", "late"), "4711"));
+        assert_eq!(late.headers, pairs(&[(REASON, "")]));
+
+        for (after, expected) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (30_000, "30")] {
+            let refused = refusal(undecidable("busy", Some(Duration::from_millis(after)), ""));
+            assert_eq!(
+                refused.headers,
+                pairs(&[("retry-after", expected), (REASON, "busy")]),
+                "{after}"
+            );
+        }
+    }
+
+    #[test]
+    fn headers_keep_order_and_repetition_and_lose_what_is_dangerous() {
+        let denial = Denial {
+            headers: pairs(&[
+                ("WWW-Authenticate", "Bearer realm=\"a\""),
+                ("www-authenticate", "APIKEY realm=\"b\""),
+                ("content-length", "7"),
+                ("location", "https://l/\r\nset-cookie: x"),
+            ]),
+            body: "body".to_owned(),
+            ..Denial::new(DenialKind::Unauthenticated, "no\nway")
+        };
+        let refused = refusal(Answer::new(Verdict::Deny(denial), ""));
+        let expected = [
+            ("www-authenticate", "Bearer realm=\"a\""),
+            ("www-authenticate", "APIKEY realm=\"b\""),
+            ("location", "https://l/set-cookie: x"),
+            (REASON, "noway"),
+        ];
+        assert_eq!(refused.headers, pairs(&expected));
+        assert_eq!(refused.body, "body");
+    }
+
+    #[test]
+    fn allowed_headers_are_all_set_or_nothing_is_allowed() {
+        let metadata = Map::from_iter([("a".to_owned(), json!(1))]);
+        match allowed(pairs(&[("X-User", "a\nb")]), metadata.clone(), "") {
+            Answer::Allowed(allowed) => {
+                assert_eq!(
+                    (allowed.headers, allowed.dynamic_metadata),
+                    (pairs(&[("x-user", "ab")]), metadata)
+                );
+            }
+            Answer::Refused(refused) => panic!("{refused:?}"),
+        }
+        for name in [":path", "Host", "content-length", "a b", ""] {
+            let refused = refusal(allowed(
+                pairs(&[("x-fine", ""), (name, "x")]),
+                Map::new(),
+                "7",
+            ));
+            assert_eq!(
+                (refused.kind, refused.reason.as_str()),
+                (&UNDECIDABLE, "invalid header (7)"),
+                "{name:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Envoy's external authorization over gRPC: decode, decide, answer.
+//!
+//! A call that carries a check is always answered with a `CheckResponse`; gRPC errors are left to calls that are not checks,
+//! because a gateway takes them for an outage and may let the request pass.
+
+mod attributes;
+mod response;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tonic::{Request, Response, Status};
+use usher_engine::Verdict;
+use usher_proto::envoy::service::auth::v3::authorization_server::{
+    Authorization, AuthorizationServer,
+};
+use usher_proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+
+pub(crate) use self::attributes::made_up_id;
+use crate::answer::Answer;
+use crate::decide::{Call, Decide, guarded};
+use crate::grpc::Services;
+use crate::listener::{Http2Settings, Listener, Running};
+use crate::{Metrics, Readiness};
+
+/// Longest check that is read: bodies are part of it, and gateways set no limit of their own on the message.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// How checks are answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    /// Our own limit on the time of a check, next to the caller's deadline.
+    pub timeout: Option<Duration>,
+    /// Tell the gateway apart "no" and "could not decide" (`error_response`); Envoy understands it since 1.37.
+    pub error_response: bool,
+}
+
+/// Answers checks and gRPC health checks on a listener.
+pub fn serve<D: Decide>(
+    listener: Listener,
+    decide: Arc<D>,
+    readiness: Arc<dyn Readiness>,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+) -> Running {
+    let authorization = ExtAuthz {
+        decide,
+        metrics: Arc::clone(&metrics),
+        settings,
+    };
+    let authorization =
+        AuthorizationServer::new(authorization).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    listener.serve_http2(
+        Services::new(authorization, readiness, metrics),
+        Http2Settings::default(),
+    )
+}
+
+/// The service `envoy.service.auth.v3.Authorization`.
+pub(crate) struct ExtAuthz<D> {
+    decide: Arc<D>,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+}
+
+#[tonic::async_trait]
+impl<D: Decide> Authorization for ExtAuthz<D> {
+    async fn check(&self, call: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let received = Instant::now();
+        let (metadata, _, check) = call.into_parts();
+        let headers = metadata.into_headers();
+        let (verdict, id) = match attributes::request(check) {
+            None => (Verdict::invalid(), String::new()),
+            Some(request) => {
+                let id = request.parts().id.clone();
+                let call = Call {
+                    deadline: self.deadline(received, &headers),
+                    headers: &headers,
+                };
+                (guarded(&*self.decide, request, call).await, id)
+            }
+        };
+        self.metrics.answered(&verdict);
+        Ok(Response::new(response::check_response(
+            Answer::new(verdict, &id),
+            self.settings.error_response,
+        )))
+    }
+}
+
+impl<D> ExtAuthz<D> {
+    /// The smaller of the caller's deadline and our own limit.
+    fn deadline(&self, received: Instant, headers: &http::HeaderMap) -> Option<Instant> {
+        let callers = headers
+            .get("grpc-timeout")
+            .and_then(|value| grpc_timeout(value.as_bytes()));
+        // The answer has to be there in time, not just on its way.
+        let callers =
+            callers.map(|timeout| timeout - (timeout / 20).min(Duration::from_millis(10)));
+        let timeout = match (callers, self.settings.timeout) {
+            (Some(callers), Some(ours)) => Some(callers.min(ours)),
+            (callers, ours) => callers.or(ours),
+        };
+        received.checked_add(timeout?)
+    }
+}
+
+/// A `grpc-timeout` header: up to eight digits and a unit. Anything else counts as no deadline.
+fn grpc_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! `/check` over HTTP, for callers that do not speak gRPC: the request that asks is the request that is decided about.
+//!
+//! 200 allows, anything else does not. A body that is an `AdmissionReview` of Kubernetes is answered as one.
+
+mod admission;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use ::http::request::Parts;
+use ::http::{Method, Request, StatusCode, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming};
+use url::form_urlencoded;
+use usher_engine::request::Peer;
+use usher_engine::{RequestParts, Verdict};
+
+use self::admission::Review;
+use crate::answer::{Allowed, Answer, Refused, UNDECIDABLE};
+use crate::decide::{Call, Decide, guarded};
+use crate::ext_authz::made_up_id;
+use crate::http::{self, Client, Handler};
+use crate::{Listener, Metrics, Running, headers};
+
+/// Longest wait for the body of a request.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How checks are answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Our own limit on the time of a check.
+    pub timeout: Option<Duration>,
+    /// Longest body of a request; longer ones are answered with 413.
+    pub max_body_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeout: None,
+            max_body_bytes: 8192,
+        }
+    }
+}
+
+/// Answers `/check` on a listener.
+pub fn serve<D: Decide>(
+    listener: Listener,
+    decide: Arc<D>,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+) -> Running {
+    http::serve(
+        listener,
+        Check {
+            decide,
+            metrics,
+            settings,
+        },
+    )
+}
+
+struct Check<D> {
+    decide: Arc<D>,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+}
+
+impl<D: Decide> Handler for Check<D> {
+    async fn handle(&self, request: Request<Incoming>, client: &Client) -> http::Answer {
+        if request.uri().path() != "/check" {
+            return http::plain(StatusCode::NOT_FOUND, "Not found");
+        }
+        let mut body_read = None;
+        let answer = match *request.method() {
+            Method::GET | Method::POST => self.check(request, client, &mut body_read).await,
+            _ => http::empty(StatusCode::NOT_FOUND),
+        };
+        self.metrics.http_answered(answer.status(), body_read);
+        answer
+    }
+
+    fn after_panic(&self) -> http::Answer {
+        let status =
+            StatusCode::from_u16(UNDECIDABLE.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        self.metrics.http_answered(status, None);
+        http::empty(status)
+    }
+}
+
+impl<D: Decide> Check<D> {
+    async fn check(
+        &self,
+        request: Request<Incoming>,
+        client: &Client,
+        body_read: &mut Option<Instant>,
+    ) -> http::Answer {
+        let received = Instant::now();
+        let deadline = self
+            .settings
+            .timeout
+            .and_then(|timeout| received.checked_add(timeout));
+        let (parts, body) = request.into_parts();
+        let body = match self.body(body).await {
+            Ok(body) => body,
+            Err(status) => return closing(status),
+        };
+        *body_read = Some(Instant::now());
+        let Some(host) = host(&parts) else {
+            return http::empty(StatusCode::BAD_REQUEST);
+        };
+        let review = Review::parse(&body);
+        let request = usher_engine::Request::new(attributes(&parts, host, &body, client));
+        let id = request.parts().id.clone();
+        let call = Call {
+            deadline,
+            headers: &parts.headers,
+        };
+        let verdict = guarded(&*self.decide, request, call).await;
+        self.metrics.answered(&verdict);
+        let answer = Answer::new(verdict, &id);
+        match review {
+            Some(review) => http::json(StatusCode::OK, review.answer(&answer)),
+            None => response(answer, &id),
+        }
+    }
+
+    /// The whole body, or the status that says why not.
+    async fn body(&self, body: Incoming) -> Result<Bytes, StatusCode> {
+        let limit = self.settings.max_body_bytes;
+        if body.size_hint().lower() > limit as u64 {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Ok(Err(_)) | Err(_) => Err(StatusCode::BAD_REQUEST),
+        }
+    }
+}
+
+/// The host that is asked about; none if there are several or none.
+fn host(parts: &Parts) -> Option<String> {
+    if let Some(authority) = parts.uri.authority() {
+        return Some(authority.as_str().to_owned());
+    }
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Some(headers::text(host.as_bytes())),
+        (None, _) => Some(String::new()),
+        (Some(_), Some(_)) => None,
+    }
+}
+
+fn attributes(parts: &Parts, host: String, body: &[u8], client: &Client) -> RequestParts {
+    let headers = joined(&parts.headers);
+    let id = headers
+        .get("x-request-id")
+        .filter(|id| !id.is_empty())
+        .cloned()
+        .unwrap_or_else(made_up_id);
+    let query = parts.uri.query();
+    RequestParts {
+        id,
+        protocol: match parts.version {
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2.0",
+            _ => "HTTP/1.1",
+        }
+        .to_owned(),
+        host,
+        method: parts.method.as_str().to_owned(),
+        path: query.map_or_else(|| "/check".to_owned(), |query| format!("/check?{query}")),
+        query: query.map(sorted).unwrap_or_default(),
+        headers,
+        body: headers::text(body),
+        source: Peer {
+            certificate: client.certificate.as_deref().map(pem).unwrap_or_default(),
+            ..Peer::default()
+        },
+        ..RequestParts::default()
+    }
+}
+
+/// Headers by name; repeated ones are joined as RFC 9110 §5.3 has it, and cookies as RFC 9113 §8.2.3 has it.
+fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let mut joined: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers.iter().filter(|(name, _)| *name != HOST) {
+        let value = headers::text(value.as_bytes());
+        match joined.get_mut(name.as_str()) {
+            Some(present) => {
+                present.push_str(if name == ::http::header::COOKIE {
+                    "; "
+                } else {
+                    ", "
+                });
+                present.push_str(&value);
+            }
+            None => {
+                joined.insert(name.as_str().to_owned(), value);
+            }
+        }
+    }
+    joined
+}
+
+/// The query with its parameters sorted by name, encoded anew.
+fn sorted(query: &str) -> String {
+    let mut parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+    parameters.sort_by(|(one, _), (other, _)| one.cmp(other));
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(parameters)
+        .finish()
+}
+
+/// A certificate as gateways pass it on: PEM (RFC 7468), URL-encoded.
+fn pem(der: &[u8]) -> String {
+    let base64 = STANDARD.encode(der);
+    let mut pem = String::with_capacity(base64.len() * 2);
+    pem.push_str("-----BEGIN CERTIFICATE-----\n");
+    for line in base64.as_bytes().chunks(64) {
+        pem.extend(line.iter().copied().map(char::from));
+        pem.push('\n');
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    form_urlencoded::byte_serialize(pem.as_bytes()).collect()
+}
+
+fn response(answer: Answer, id: &str) -> http::Answer {
+    match answer {
+        Answer::Allowed(Allowed { headers, .. }) => {
+            let mut response = http::empty(StatusCode::OK);
+            for (name, value) in headers {
+                // The caller would take the client's own header for one that is missing.
+                let Some((name, value)) = header(&name, &value) else {
+                    tracing::error!(%name, request_id = %id, "a header of the answer cannot be sent");
+                    let verdict = Verdict::undecidable("invalid header", "");
+                    return refused_response(Answer::new(verdict, id));
+                };
+                response.headers_mut().append(name, value);
+            }
+            response
+        }
+        refused @ Answer::Refused(_) => refused_response(refused),
+    }
+}
+
+fn refused_response(answer: Answer) -> http::Answer {
+    let Answer::Refused(Refused {
+        kind,
+        status,
+        headers,
+        body,
+        ..
+    }) = answer
+    else {
+        return http::empty(StatusCode::SERVICE_UNAVAILABLE);
+    };
+    let status = StatusCode::from_u16(status).or_else(|_| StatusCode::from_u16(kind.status));
+    let mut response = http::empty(status.unwrap_or(StatusCode::FORBIDDEN));
+    for (name, value) in headers {
+        if let Some((name, value)) = header(&name, &value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    if !body.is_empty() {
+        let content_type = HeaderValue::from_static(content_type(&body));
+        response
+            .headers_mut()
+            .entry(CONTENT_TYPE)
+            .or_insert(content_type);
+        *response.body_mut() = Full::new(body.into());
+    }
+    response
+}
+
+fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    Some((
+        HeaderName::from_bytes(name.as_bytes()).ok()?,
+        HeaderValue::from_bytes(value.as_bytes()).ok()?,
+    ))
+}
+
+/// What a body is that comes without a type.
+fn content_type(body: &str) -> &'static str {
+    let start = body.trim_start();
+    let is_html = ["<!doctype html", "<html", "<head", "<body"]
+        .iter()
+        .any(|tag| {
+            start
+                .get(..tag.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(tag))
+        });
+    if is_html {
+        "text/html; charset=utf-8"
+    } else {
+        "text/plain; charset=utf-8"
+    }
+}
+
+/// Refuses a request of which the body was not read to its end, so that the connection cannot be used again.
+fn closing(status: StatusCode) -> http::Answer {
+    let mut answer = http::empty(status);
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+#[cfg(test)]
+mod tests;
