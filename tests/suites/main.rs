@@ -1,1 +1,23 @@
-fn main() {}
+//! Tests of the whole product, in one binary.
+//!
+//! | suite | protects |
+//! | --- | --- |
+//! | `house_rules` | which crate may use which; no forgotten files; documents and examples that are true |
+//! | `with_envoy` | the road through a real Envoy: verdicts, headers, metadata, bodies, TLS, changes, restarts |
+//! | `with_issuer` | tokens of a real OpenID provider: discovery, keys that change, a provider that is away |
+//!
+//! The last two need programs that `tests/run` installs. Without them they are skipped with one line, or fail where
+//! the environment variable `CI` is `true`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+mod house_rules;
+mod support;
+mod with_envoy;
+mod with_issuer;

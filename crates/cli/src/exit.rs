@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// All is well; for `check`: the request is allowed.
     Ok,
     /// Something is wrong with what was given: a configuration, a flag, a file.

@@ -14,6 +14,18 @@ use clap::Parser as _;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 fn main() -> ExitCode {
     // The one TLS implementation for everything inbound and outbound. An error says that it is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -7,11 +7,11 @@ use std::{fmt::Display, net::SocketAddr, str::FromStr};
 
 /// A number, or nothing where an empty text was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Number<T>(Option<T>);
+pub(crate) struct Number<T>(Option<T>);
 
 impl<T> Number<T> {
     /// The number, or the default with a warning.
-    pub fn or_default(self, flag: &str, default: T) -> T {
+    pub(crate) fn or_default(self, flag: &str, default: T) -> T {
         self.0.unwrap_or_else(|| {
             tracing::warn!(flag, "the value is empty: the default is used");
             default
@@ -41,7 +41,7 @@ impl<T> From<T> for Number<T> {
 
 /// Reads a boolean in the spellings that deployments use: `1 t T TRUE true True 0 f F FALSE false False`; empty means
 /// false.
-pub fn boolean(text: &str) -> Result<bool, String> {
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
@@ -51,10 +51,10 @@ pub fn boolean(text: &str) -> Result<bool, String> {
 
 /// An address to listen at, or nothing where the endpoint is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListenAddress(pub Option<SocketAddr>);
+pub(crate) struct ListenAddress(pub(crate) Option<SocketAddr>);
 
 /// Reads `host:port`, `:port` (all interfaces) or `0` (off).
-pub fn listen_address(text: &str) -> Result<ListenAddress, String> {
+pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     if text.is_empty() || text == "0" {
         return Ok(ListenAddress(None));
     }

@@ -15,7 +15,7 @@ use tracing_subscriber::{
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogMode {
+pub(crate) enum LogMode {
     /// JSON with the members `level`, `ts`, `logger`, `msg`, then the fields.
     Production,
     /// Readable lines.
@@ -23,7 +23,7 @@ pub enum LogMode {
 }
 
 /// Starts logging. `level` is one of debug, info, warn, error; dpanic, panic and fatal mean error, anything else info.
-pub fn start(level: &str, mode: LogMode) {
+pub(crate) fn start(level: &str, mode: LogMode) {
     let level = match level.to_ascii_lowercase().as_str() {
         "debug" => Level::DEBUG,
         "warn" => Level::WARN,

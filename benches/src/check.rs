@@ -1,0 +1,149 @@
+//! The message that is asked, as a gateway would send it, and the one thing that is read from the answer.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message as _;
+use usher_proto::envoy::config::core::v3::{Address, SocketAddress, address, socket_address};
+use usher_proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
+use usher_proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+
+/// The host that every scenario configures.
+pub(crate) const HOST: &str = "api.bench.example.com";
+
+/// A check of a request that a browser would send through a gateway, with an `authorization` header or without one: a gRPC
+/// message with its five bytes of prefix.
+pub(crate) fn framed(authorization: Option<&str>) -> Bytes {
+    let check = request(authorization);
+    let length = check.encoded_len();
+    let mut frame = BytesMut::with_capacity(5 + length);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    frame.extend_from_slice(&check.encode_to_vec());
+    frame.freeze()
+}
+
+/// `status.code` of an answer, from the beginning of its gRPC frame; none if it has no status or is no such answer.
+///
+/// Not a decoder: it reads what an encoder writes that puts fields in their order, and no more than that.
+pub(crate) fn status_code(frame: &[u8]) -> Option<i32> {
+    const STATUS: u8 = 1 << 3 | 2;
+    const CODE: u8 = 1 << 3;
+    let message = frame.strip_prefix(&[0])?.get(4..)?;
+    match *message {
+        [STATUS, 0, ..] => Some(0),
+        // The code is left out where it is zero.
+        [STATUS, 1.., CODE, code @ 0..0x80, ..] => Some(code.into()),
+        [STATUS, 1.., field, ..] if field != CODE => Some(0),
+        _ => None,
+    }
+}
+
+fn request(authorization: Option<&str>) -> CheckRequest {
+    let headers = [
+        (":authority", HOST),
+        (":method", "GET"),
+        (":path", PATH),
+        (":scheme", "https"),
+        ("accept", "application/json, text/plain, */*"),
+        ("accept-encoding", "gzip, deflate, br"),
+        ("accept-language", "en-GB,en;q=0.9"),
+        ("cookie", "session=6f1c0b5e2d; theme=dark"),
+        ("referer", "https://bench.example.com/orders"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101"),
+        ("x-envoy-attempt-count", "1"),
+        ("x-forwarded-for", "203.0.113.7"),
+        ("x-forwarded-proto", "https"),
+    ];
+    let mut headers: BTreeMap<String, String> =
+        headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    match authorization {
+        Some(authorization) => headers.insert("authorization".to_owned(), authorization.to_owned()),
+        None => headers.insert("x-request-id".to_owned(), ID.to_owned()),
+    };
+    let http = HttpRequest {
+        id: "8137269542510931274".to_owned(),
+        method: "GET".to_owned(),
+        headers,
+        path: PATH.to_owned(),
+        host: HOST.to_owned(),
+        scheme: "https".to_owned(),
+        size: -1,
+        protocol: "HTTP/1.1".to_owned(),
+        ..HttpRequest::default()
+    };
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            source: Some(peer("203.0.113.7", 51724)),
+            destination: Some(peer("10.244.1.17", 8443)),
+            request: Some(Request {
+                time: Some(prost_types::Timestamp { seconds: 1_790_000_000, nanos: 123_456_000 }),
+                http: Some(http),
+            }),
+            ..AttributeContext::default()
+        }),
+    }
+}
+
+const PATH: &str = "/v1/orders/42?expand=items&page=2";
+const ID: &str = "3b0f1b52-8a4f-4c50-9f3c-6d6d3f1c2a77";
+
+fn peer(address: &str, port: u32) -> Peer {
+    let socket_address = SocketAddress {
+        address: address.to_owned(),
+        port_specifier: Some(socket_address::PortSpecifier::PortValue(port)),
+        ..SocketAddress::default()
+    };
+    Peer {
+        address: Some(Address { address: Some(address::Address::SocketAddress(socket_address)) }),
+        ..Peer::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use usher_proto::envoy::service::auth::v3::check_response::HttpResponse;
+    use usher_proto::envoy::service::auth::v3::{CheckResponse, OkHttpResponse};
+    use usher_proto::google::rpc::Status;
+
+    use super::*;
+
+    #[test]
+    fn the_check_is_of_ordinary_size() {
+        let frame = framed(None);
+        let check = CheckRequest::decode(&frame[5..]).unwrap();
+        assert_eq!(u32::from_be_bytes(frame[1..5].try_into().unwrap()) as usize, frame.len() - 5);
+        let http = check.attributes.unwrap().request.unwrap().http.unwrap();
+        assert_eq!(http.headers.len(), 14);
+        assert!((740..=780).contains(&(frame.len() - 5)), "{}", frame.len() - 5);
+        let with_key = CheckRequest::decode(&framed(Some("APIKEY x"))[5..]).unwrap();
+        let http = with_key.attributes.unwrap().request.unwrap().http.unwrap();
+        assert_eq!(http.headers.len(), 14);
+        assert_eq!(http.headers["authorization"], "APIKEY x");
+    }
+
+    #[test]
+    fn codes_are_read_as_they_were_written() {
+        let framed = |answer: CheckResponse| {
+            let bytes = answer.encode_to_vec();
+            let mut frame = vec![0];
+            frame.extend_from_slice(&u32::try_from(bytes.len()).unwrap().to_be_bytes());
+            frame.extend_from_slice(&bytes);
+            frame
+        };
+        let ok = || Some(HttpResponse::OkResponse(OkHttpResponse::default()));
+        for (status, expected) in [
+            (None, None),
+            (Some(Status::default()), Some(0)),
+            (Some(Status { message: "fine".to_owned(), ..Status::default() }), Some(0)),
+            (Some(Status { code: 7, ..Status::default() }), Some(7)),
+            (Some(Status { code: 16, message: "x".repeat(100), ..Status::default() }), Some(16)),
+        ] {
+            let answer = CheckResponse { status: status.clone(), http_response: ok(), ..CheckResponse::default() };
+            assert_eq!(status_code(&framed(answer)), expected, "{status:?}");
+        }
+        for broken in [&[][..], &[0, 0, 0, 0, 0], &[1, 0, 0, 0, 2, 10, 0], &[0, 0, 0, 0, 1, 10], &[0, 0, 0, 0, 3, 10, 1, 8]] {
+            assert_eq!(status_code(broken), None, "{broken:?}");
+        }
+    }
+}

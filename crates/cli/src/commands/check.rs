@@ -1,0 +1,320 @@
+//! `usher check`: one decision, without a gateway.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use prometheus::Registry;
+use serde::Deserialize;
+use usher_compile::{Update, Workspace};
+use usher_engine::{
+    HostIndex, Journal, Request, RequestParts, Verdict,
+    journal::StepOutcome,
+    request::{Address, Metadata, Peer, Port, Time},
+    verdict::DenialKind,
+};
+
+use super::options::ConfigOptions;
+use crate::{
+    exit::Exit,
+    runtime,
+    telemetry::{self, LogMode},
+};
+
+/// Decide about one request, without a gateway.
+///
+/// Prints the verdict and what comes with it. The exit status is 0 when the request is allowed, 3 when it is denied, 4
+/// when it cannot be decided, 1 when something is wrong with the configuration or the request.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    config: ConfigOptions,
+
+    /// Host of the request.
+    #[arg(long)]
+    host: Option<String>,
+
+    /// Path of the request, with its query.
+    #[arg(long)]
+    path: Option<String>,
+
+    /// Method of the request. Default: GET.
+    #[arg(long)]
+    method: Option<String>,
+
+    /// A header of the request, `name: value`; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "HEADER", value_parser = header)]
+    headers: Vec<(String, String)>,
+
+    /// Body of the request.
+    #[arg(long)]
+    body: Option<String>,
+
+    /// A YAML or JSON file with the attributes of the request: `request`, `source`, `destination`, `metadata`, as rules
+    /// see them. The other options are laid over it.
+    #[arg(long, value_name = "FILE")]
+    request: Option<PathBuf>,
+
+    /// Print what each rule did, and how long it took.
+    #[arg(long)]
+    explain: bool,
+
+    /// The most milliseconds that the decision may take.
+    #[arg(long, default_value_t = 10_000, value_name = "MILLISECONDS")]
+    timeout: u64,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments) -> Exit {
+    telemetry::start("error", LogMode::Development);
+    let invalid = |message: String| {
+        eprintln!("{message}");
+        Exit::Invalid
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return invalid(crate::chain(&error)),
+    };
+    let request = match request(&arguments) {
+        Ok(parts) => Request::new(parts),
+        Err(message) => return invalid(message),
+    };
+    let exit = runtime.block_on(async {
+        let index = match load(&arguments.config).await {
+            Ok(index) => index,
+            Err(message) => return invalid(message),
+        };
+        let journal = Journal::default();
+        let deadline = Instant::now() + Duration::from_millis(arguments.timeout);
+        let verdict = match index.find(request.lookup_host()) {
+            None => Verdict::not_found(),
+            Some(plan) => {
+                println!("authconfig: {}/{}", plan.namespace, plan.name);
+                usher_engine::check(&plan, &request, Some(deadline), arguments.explain.then_some(&journal)).await
+            }
+        };
+        if arguments.explain {
+            explain(&journal);
+        }
+        print(&verdict)
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+/// Compiles the configuration and makes the first attempts at what it needs from the network.
+async fn load(config: &ConfigOptions) -> Result<HostIndex, String> {
+    let compiler = runtime::compiler(config.compiler_options(), &Registry::new()).map_err(|error| crate::chain(&error))?;
+    let resources = compiler.resources.clone();
+    let loaded = config.source().load();
+    for problem in &loaded.problems {
+        eprintln!("{problem}");
+    }
+    let mut workspace = Workspace::new(compiler, config.allow_superseding_host_subsets);
+    let mut update = Update::default();
+    for change in &loaded.changes {
+        runtime::apply(&mut workspace, change, &mut update);
+    }
+    for report in &update.reports {
+        for problem in &report.problems {
+            eprintln!("AuthConfig {}: {problem}", report.id);
+        }
+    }
+    let index = HostIndex::default();
+    index.publish(update.hosts);
+    resources.issuers.wait_first_attempts(Duration::from_secs(5)).await;
+    Ok(index)
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("`{text}` is not a header such as `name: value`"))?;
+    Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+fn request(arguments: &Arguments) -> Result<RequestParts, String> {
+    let mut parts = match &arguments.request {
+        Some(file) => read(file)?.into_parts()?,
+        None => RequestParts::default(),
+    };
+    let set = |field: &mut String, option: &Option<String>| {
+        if let Some(value) = option {
+            field.clone_from(value);
+        }
+    };
+    set(&mut parts.host, &arguments.host);
+    set(&mut parts.path, &arguments.path);
+    set(&mut parts.method, &arguments.method);
+    set(&mut parts.body, &arguments.body);
+    for (field, default) in [(&mut parts.method, "GET"), (&mut parts.path, "/"), (&mut parts.scheme, "http"), (&mut parts.id, "check")] {
+        if field.is_empty() {
+            default.clone_into(field);
+        }
+    }
+    for (name, value) in &arguments.headers {
+        parts
+            .headers
+            .entry(name.clone())
+            .and_modify(|present| {
+                present.push(',');
+                present.push_str(value);
+            })
+            .or_insert_with(|| value.clone());
+    }
+    if parts.host.is_empty() && !parts.context_extensions.contains_key("host") {
+        return Err("give the host of the request with `--host`".to_owned());
+    }
+    Ok(parts)
+}
+
+/// The attributes of a request as rules see them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RequestFile {
+    request: HttpFile,
+    source: PeerFile,
+    destination: PeerFile,
+    metadata: MetadataFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HttpFile {
+    id: String,
+    time: Option<TimeFile>,
+    protocol: String,
+    scheme: String,
+    host: String,
+    method: String,
+    path: String,
+    headers: BTreeMap<String, String>,
+    size: i64,
+    body: String,
+    context_extensions: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TimeFile {
+    seconds: i64,
+    nanos: i32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PeerFile {
+    address: String,
+    port: u32,
+    service: String,
+    labels: BTreeMap<String, String>,
+    principal: String,
+    certificate: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct MetadataFile {
+    filter_metadata: BTreeMap<String, serde_json::Value>,
+}
+
+fn read(file: &Path) -> Result<RequestFile, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+impl RequestFile {
+    fn into_parts(self) -> Result<RequestParts, String> {
+        let http = self.request;
+        let metadata = self.metadata.filter_metadata;
+        Ok(RequestParts {
+            id: http.id,
+            time: http.time.map(|time| Time { seconds: time.seconds, nanos: time.nanos }),
+            protocol: http.protocol,
+            scheme: http.scheme,
+            host: http.host,
+            method: http.method,
+            path: http.path,
+            headers: http.headers,
+            size: http.size,
+            body: http.body,
+            context_extensions: http.context_extensions,
+            source: self.source.into_peer(),
+            destination: self.destination.into_peer(),
+            metadata: (!metadata.is_empty()).then(|| Metadata { filter_metadata: metadata, ..Metadata::default() }),
+            ..RequestParts::default()
+        })
+    }
+}
+
+impl PeerFile {
+    fn into_peer(self) -> Peer {
+        let socket = Address::Socket { protocol: 0, address: self.address.clone(), port: Port::Number(self.port) };
+        Peer {
+            address: (!self.address.is_empty()).then_some(socket),
+            service: self.service,
+            labels: self.labels,
+            principal: self.principal,
+            certificate: self.certificate,
+        }
+    }
+}
+
+fn explain(journal: &Journal) {
+    println!("steps:");
+    for entry in journal.entries() {
+        let rule = if entry.rule.is_empty() { String::new() } else { format!(" {}", entry.rule) };
+        let (outcome, why) = match entry.outcome {
+            StepOutcome::Succeeded => ("succeeded", String::new()),
+            StepOutcome::Skipped => ("skipped", String::new()),
+            StepOutcome::ConditionFailed(why) => ("condition failed", why),
+            StepOutcome::Denied(why) => ("denied", why),
+            StepOutcome::Undecidable(why) => ("undecidable", why),
+        };
+        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        println!("  {}{rule}: {outcome} in {:?}{why}", entry.phase, entry.took);
+    }
+}
+
+fn print(verdict: &Verdict) -> Exit {
+    let headers = |headers: &[(String, String)]| {
+        if !headers.is_empty() {
+            println!("headers:");
+        }
+        for (name, value) in headers {
+            println!("  {name}: {value}");
+        }
+    };
+    match verdict {
+        Verdict::Allow(allow) => {
+            println!("verdict: allow\nstatus: 200");
+            headers(allow.headers());
+            if !allow.dynamic_metadata().is_empty() {
+                println!("dynamic metadata: {}", serde_json::Value::Object(allow.dynamic_metadata().clone()));
+            }
+            Exit::Ok
+        }
+        Verdict::Deny(denial) => {
+            let (word, usual) = match denial.kind {
+                DenialKind::Unauthenticated => ("unauthenticated", 401),
+                DenialKind::Unauthorized => ("unauthorized", 403),
+                DenialKind::NotFound => ("not found", 404),
+                DenialKind::Invalid => ("invalid", 400),
+            };
+            println!("verdict: {word}\nstatus: {}\nreason: {}", denial.status.unwrap_or(usual), denial.reason);
+            headers(&denial.headers);
+            if !denial.body.is_empty() {
+                println!("body: {}", denial.body);
+            }
+            Exit::Denied
+        }
+        Verdict::Undecidable(undecided) => {
+            println!("verdict: undecidable\nstatus: 503\nreason: {}", undecided.reason);
+            if !undecided.detail.is_empty() {
+                println!("detail: {}", undecided.detail);
+            }
+            Exit::Undecidable
+        }
+    }
+}

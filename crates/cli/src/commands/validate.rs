@@ -1,0 +1,79 @@
+//! `usher validate`: everything that is wrong with configuration files.
+
+use clap::Args;
+use prometheus::Registry;
+use usher_compile::{Update, Workspace};
+use usher_source::{Change, directory::Severity};
+
+use super::options::ConfigOptions;
+use crate::{
+    exit::Exit,
+    runtime,
+    telemetry::{self, LogMode},
+};
+
+/// Check configuration files and report everything that is wrong with them.
+///
+/// Prints one line for each problem, `file:line: path: message`, and ends with status 1 if there is any. Validating is
+/// what `serve` does with the files, short of serving them and of calling anything.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    config: ConfigOptions,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    telemetry::start("error", LogMode::Development);
+    let compiler = match runtime::compiler(arguments.config.compiler_options(), &Registry::new()) {
+        Ok(compiler) => compiler,
+        Err(error) => {
+            eprintln!("{}", crate::chain(&error));
+            return Exit::Invalid;
+        }
+    };
+    let loaded = arguments.config.source().load();
+    let mut problems = 0_usize;
+    for problem in &loaded.problems {
+        problems += usize::from(problem.severity == Severity::Error);
+        let severity = if problem.severity == Severity::Warning { "warning: " } else { "" };
+        println!("{}", line(&problem.file.display().to_string(), problem.line, severity, &problem.path, &problem.message));
+    }
+    let mut workspace = Workspace::new(compiler, arguments.config.allow_superseding_host_subsets);
+    let mut auth_configs = 0_usize;
+    for change in &loaded.changes {
+        let mut update = Update::default();
+        runtime::apply(&mut workspace, change, &mut update);
+        let Change::AuthConfig(object) = change else { continue };
+        auth_configs += 1;
+        let file = object.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        for report in &update.reports {
+            for warning in &report.warnings {
+                let at = object.document.lines.find(&warning.path);
+                println!("{}", line(&file, at, "warning: ", &warning.path, &warning.message));
+            }
+            // Problems of documents that could not be read are among those of the files.
+            for problem in report.problems.iter().filter(|_| object.document.result.is_ok()) {
+                problems += 1;
+                println!("{}", line(&file, object.document.lines.find(&problem.path), "", &problem.path, &problem.message));
+            }
+            for host in &report.loose_hosts {
+                let at = object.document.lines.find("spec.hosts");
+                println!("{}", line(&file, at, "warning: ", "spec.hosts", &format!("host `{host}` belongs to an earlier AuthConfig")));
+            }
+        }
+    }
+    if problems > 0 {
+        println!("{problems} problem{} found", if problems == 1 { "" } else { "s" });
+        return Exit::Invalid;
+    }
+    println!("{auth_configs} AuthConfig{} valid", if auth_configs == 1 { "" } else { "s" });
+    Exit::Ok
+}
+
+/// `file:line: path: message`, without what is not known.
+fn line(file: &str, line: Option<usize>, severity: &str, path: &str, message: &str) -> String {
+    let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+    let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+    format!("{file}{line}: {severity}{path}{message}")
+}

@@ -1,0 +1,61 @@
+//! Configurations that anybody with write access to a namespace can make: read, checked, compiled.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use usher_api::{AuthConfig, AuthConfigDocument, Document, Problem, SecretDocument, read_documents};
+use usher_compile::Compiler;
+
+static COMPILER: LazyLock<Compiler> = LazyLock::new(|| usher_fuzz::compiler(false));
+
+fuzz_target!(|text: &str| {
+    for document in read_documents(text) {
+        match document {
+            Document::AuthConfig(document) => {
+                document.lines.find("spec.authorization.a.opa.rego");
+                compile(&document.result);
+            }
+            Document::Secret(document) => keep(&document),
+            Document::Ignored(document) => assert!(!document.kind.is_empty()),
+            Document::Unreadable(document) => are_told(&document.problems),
+        }
+    }
+    // The same text, had it come from the Kubernetes API.
+    if let Ok(object) = serde_json::from_str::<serde_json::Value>(text) {
+        compile(&AuthConfigDocument::from_kubernetes(object.clone()).result);
+        keep(&SecretDocument::from_kubernetes(object));
+    }
+});
+
+fn compile(result: &Result<AuthConfig, Vec<Problem>>) {
+    match result {
+        Ok(config) => match COMPILER.compile(config) {
+            Ok(compiled) => {
+                for host in &compiled.hosts {
+                    let text = host.to_string();
+                    assert_eq!(usher_engine::host::HostPattern::parse(&text).as_ref(), Ok(host), "{text}");
+                }
+            }
+            Err(refused) => assert!(refused.problems.iter().all(|problem| !problem.message.is_empty())),
+        },
+        Err(problems) => are_told(problems),
+    }
+}
+
+fn keep(document: &SecretDocument) {
+    match &document.result {
+        Ok(secret) => {
+            COMPILER.resources.api_keys.apply(secret);
+            COMPILER.resources.api_keys.remove(&secret.metadata.namespace, &secret.metadata.name);
+        }
+        Err(problems) => are_told(problems),
+    }
+}
+
+/// What is refused is refused with reasons.
+fn are_told(problems: &[Problem]) {
+    assert!(!problems.is_empty());
+    assert!(problems.iter().all(|problem| !problem.to_string().is_empty()));
+}

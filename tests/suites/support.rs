@@ -1,0 +1,12 @@
+//! What the suites share: processes that end with their test, waiting, plain HTTP, and the parts themselves.
+
+pub(crate) mod envoy;
+pub(crate) mod http;
+pub(crate) mod issuer;
+pub(crate) mod parts;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod upstream;
+pub(crate) mod usher;
+pub(crate) mod wait;
+pub(crate) mod workspace;

@@ -1,0 +1,232 @@
+//! A real Envoy in front of the program under test.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{
+    http::{Request, Response},
+    parts,
+    process::Process,
+    upstream::Upstream,
+    usher::Usher,
+    wait::until,
+};
+
+/// How an Envoy is set up, apart from the usual.
+#[derive(Debug, Default)]
+pub(crate) struct Setup {
+    /// `with_request_body` of the filter: whether and how bodies are passed on to the check.
+    pub(crate) with_request_body: Option<Value>,
+    /// PEM file: speak TLS to the program under test, whose certificate must come from this authority.
+    pub(crate) certificate_authority: Option<PathBuf>,
+}
+
+/// A running Envoy.
+///
+/// | path | what its route does |
+/// | --- | --- |
+/// | `/open…` | no check |
+/// | `/renamed…` | the context extension `host` is `talker.test` |
+/// | all others | check; the member `subject.name` of the dynamic metadata goes to the header `x-subject` |
+#[derive(Debug)]
+pub(crate) struct Envoy {
+    process: Process,
+    folder: TempDir,
+    port: u16,
+    admin: u16,
+}
+
+impl Envoy {
+    /// Starts it and waits until it serves. None if there is no Envoy on this machine, and it may be left out.
+    pub(crate) fn start(usher: &Usher, upstream: &Upstream, setup: &Setup) -> Option<Self> {
+        let binary = parts::envoy()?;
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let bootstrap = bootstrap(usher.grpc_port(), upstream.port(), setup, &file("access.log"));
+        fs::write(file("envoy.json"), bootstrap.to_string()).unwrap();
+        let mut command = Command::new(binary);
+        command
+            .args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"])
+            .args(["--file-flush-interval-msec", "50"])
+            .arg("-c")
+            .arg(file("envoy.json"))
+            .arg("--admin-address-path")
+            .arg(file("admin.addr"));
+        let mut process = Process::start("Envoy", &mut command, &file("envoy.log"));
+        let (admin, port) = until("readiness of Envoy", || {
+            if let Some(status) = process.exit_status() {
+                panic!("Envoy ended with {status}:\n{}", process.output());
+            }
+            let address = fs::read_to_string(file("admin.addr")).unwrap_or_default();
+            let admin = port_of(&address).ok_or("no admin address yet")?;
+            let ready = Request { target: "/ready", ..Request::default() }.send(admin);
+            let ready = ready.map_err(|error| error.to_string())?;
+            if ready.status != 200 {
+                return Err(ready.text());
+            }
+            let listeners = Request { target: "/listeners?format=json", ..Request::default() }.send(admin).unwrap();
+            let port = listeners.json()["listener_statuses"][0]["local_address"]["socket_address"]["port_value"].as_u64();
+            Ok((admin, u16::try_from(port.ok_or("no listener yet")?).unwrap()))
+        });
+        Some(Self { process, folder, port, admin })
+    }
+
+    /// Sends a request through it.
+    pub(crate) fn send(&self, request: Request<'_>) -> io::Result<Response> {
+        request.send(self.port)
+    }
+
+    /// A GET with these headers; there must be an answer.
+    pub(crate) fn get(&self, host: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+        self.send(Request { host, target, headers, ..Request::default() }).unwrap()
+    }
+
+    /// The lines of the access log about this path, at least one.
+    pub(crate) fn access_log(&self, path: &str) -> Vec<Value> {
+        until("a line in the access log", || {
+            let text = fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
+            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let lines: Vec<_> = lines.filter(|line| line["path"] == path).collect();
+            if lines.is_empty() { Err(format!("none about `{path}` in:\n{text}")) } else { Ok(lines) }
+        })
+    }
+
+    /// A counter of the filter: `ok`, `denied`, `error` …
+    pub(crate) fn filter_counter(&self, name: &str) -> u64 {
+        let target = "/stats?format=json&filter=^http.ingress.ext_authz";
+        let stats = Request { target, ..Request::default() }.send(self.admin).unwrap().json();
+        let full_name = format!("http.ingress.ext_authz.{name}");
+        let stats = stats["stats"].as_array().unwrap().clone();
+        stats.iter().find(|stat| stat["name"] == *full_name).and_then(|stat| stat["value"].as_u64()).unwrap_or_default()
+    }
+
+    /// What it printed so far.
+    pub(crate) fn output(&self) -> String {
+        self.process.output()
+    }
+}
+
+fn port_of(address: &str) -> Option<u16> {
+    address.trim().rsplit_once(':')?.1.parse().ok()
+}
+
+fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Value {
+    let mut ext_authz = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        "transport_api_version": "V3",
+        "failure_mode_allow": false,
+        "grpc_service": {"envoy_grpc": {"cluster_name": "usher"}, "timeout": "5s"},
+    });
+    if let Some(settings) = &setup.with_request_body {
+        ext_authz["with_request_body"] = settings.clone();
+    }
+    let connection_manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "ingress",
+        "access_log": [{
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                "path": access_log,
+                "log_format": {"json_format": {
+                    "path": "%REQ(:PATH)%",
+                    "code": "%RESPONSE_CODE%",
+                    "details": "%RESPONSE_CODE_DETAILS%",
+                    "flags": "%RESPONSE_FLAGS%",
+                    "ext_authz": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%",
+                }},
+            },
+        }],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes()}]},
+        "http_filters": [
+            {"name": "envoy.filters.http.ext_authz", "typed_config": ext_authz},
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+            },
+        ],
+    });
+    let mut to_usher = cluster("usher", usher);
+    to_usher["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }});
+    if let Some(authority) = &setup.certificate_authority {
+        to_usher["transport_socket"] = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "sni": "localhost",
+                "common_tls_context": {"validation_context": {
+                    "trusted_ca": {"filename": authority},
+                    "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "localhost"}}],
+                }},
+            },
+        });
+    }
+    json!({
+        "admin": {"address": loopback(0)},
+        "static_resources": {
+            "listeners": [{
+                "name": "ingress",
+                "address": loopback(0),
+                "filter_chains": [{"filters": [{
+                    "name": "envoy.filters.network.http_connection_manager",
+                    "typed_config": connection_manager,
+                }]}],
+            }],
+            "clusters": [cluster("upstream", upstream), to_usher],
+        },
+    })
+}
+
+fn routes() -> Value {
+    let per_route = |settings: Value| {
+        let mut settings = settings;
+        settings["@type"] = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute".into();
+        json!({"envoy.filters.http.ext_authz": settings})
+    };
+    json!([
+        {
+            "match": {"prefix": "/open"},
+            "route": {"cluster": "upstream"},
+            "typed_per_filter_config": per_route(json!({"disabled": true})),
+        },
+        {
+            "match": {"prefix": "/renamed"},
+            "route": {"cluster": "upstream"},
+            "typed_per_filter_config":
+                per_route(json!({"check_settings": {"context_extensions": {"host": "talker.test"}}})),
+        },
+        {
+            "match": {"prefix": "/"},
+            "route": {"cluster": "upstream"},
+            "request_headers_to_add": [{"header": {
+                "key": "x-subject",
+                "value": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:subject:name)%",
+            }}],
+        },
+    ])
+}
+
+fn cluster(name: &str, port: u16) -> Value {
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": loopback(port)}}]}],
+        },
+    })
+}
+
+fn loopback(port: u16) -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+}

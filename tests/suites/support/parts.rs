@@ -1,0 +1,45 @@
+//! Real programs that tests run next to ours. `tests/run` installs them into `.parts`.
+
+use std::{
+    env,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::Command,
+    sync::Once,
+};
+
+use super::workspace::root;
+
+/// The binary of Envoy: what `ENVOY_BIN` names, or the installed one. None means: skip the test.
+pub(crate) fn envoy() -> Option<PathBuf> {
+    static TOLD: Once = Once::new();
+    let installed = || {
+        let libraries = root().join(".parts/venv/lib").read_dir().ok()?;
+        libraries
+            .flatten()
+            .map(|python| python.path().join("site-packages/envoy/_bin/envoy"))
+            .find(|binary| binary.is_file())
+    };
+    let found = env::var_os("ENVOY_BIN").map(PathBuf::from).or_else(installed);
+    found.or_else(|| missing(&TOLD, "with_envoy", "Envoy is not installed and ENVOY_BIN is not set"))
+}
+
+/// Whether the OpenID provider can run. None means: skip the test.
+pub(crate) fn issuer() -> Option<()> {
+    static TOLD: Once = Once::new();
+    let has_node = Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success());
+    let has_provider = root().join(".parts/node_modules/oidc-provider").is_dir();
+    if has_node && has_provider {
+        return Some(());
+    }
+    missing(&TOLD, "with_issuer", "node or the package oidc-provider is not installed")
+}
+
+fn missing<T>(told: &Once, suite: &str, why: &str) -> Option<T> {
+    assert_ne!(env::var("CI").as_deref(), Ok("true"), "{why}; tests/run installs it");
+    told.call_once(|| {
+        // Written to the stream itself, because what tests print is shown only if they fail.
+        let _ = writeln!(io::stderr(), "SKIPPED: suite {suite}: {why}; tests/run installs it");
+    });
+    None
+}
