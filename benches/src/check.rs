@@ -30,11 +30,17 @@ pub(crate) fn status_code(frame: &[u8]) -> Option<i32> {
     const STATUS: u8 = 1 << 3 | 2;
     const CODE: u8 = 1 << 3;
     let message = frame.strip_prefix(&[0])?.get(4..)?;
-    match *message {
-        [STATUS, 0, ..] => Some(0),
-        // The code is left out where it is zero.
-        [STATUS, 1.., CODE, code @ 0..0x80, ..] => Some(code.into()),
-        [STATUS, 1.., field, ..] if field != CODE => Some(0),
+    let status = match *message {
+        [STATUS, 0..0x80, ..] => message.get(2..)?,
+        // A length of two bytes.
+        [STATUS, _, 0..0x80, ..] => message.get(3..)?,
+        _ => return None,
+    };
+    match (message.get(1)?, status) {
+        // What is zero is left out.
+        (0, _) => Some(0),
+        (_, [CODE, code @ 0..0x80, ..]) => Some((*code).into()),
+        (_, [field, ..]) if *field != CODE => Some(0),
         _ => None,
     }
 }
@@ -48,9 +54,9 @@ fn request(authorization: Option<&str>) -> CheckRequest {
         ("accept", "application/json, text/plain, */*"),
         ("accept-encoding", "gzip, deflate, br"),
         ("accept-language", "en-GB,en;q=0.9"),
-        ("cookie", "session=6f1c0b5e2d; theme=dark"),
+        ("cookie", "session=6f1c0b5e2d; theme=dark; locale=en-GB; consent=all"),
         ("referer", "https://bench.example.com/orders"),
-        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101"),
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
         ("x-envoy-attempt-count", "1"),
         ("x-forwarded-for", "203.0.113.7"),
         ("x-forwarded-proto", "https"),
@@ -138,11 +144,15 @@ mod tests {
             (Some(Status { message: "fine".to_owned(), ..Status::default() }), Some(0)),
             (Some(Status { code: 7, ..Status::default() }), Some(7)),
             (Some(Status { code: 16, message: "x".repeat(100), ..Status::default() }), Some(16)),
+            (Some(Status { code: 16, message: "x".repeat(1000), ..Status::default() }), Some(16)),
+            (Some(Status { code: 0, message: "x".repeat(1000), ..Status::default() }), Some(0)),
         ] {
             let answer = CheckResponse { status: status.clone(), http_response: ok(), ..CheckResponse::default() };
             assert_eq!(status_code(&framed(answer)), expected, "{status:?}");
         }
-        for broken in [&[][..], &[0, 0, 0, 0, 0], &[1, 0, 0, 0, 2, 10, 0], &[0, 0, 0, 0, 1, 10], &[0, 0, 0, 0, 3, 10, 1, 8]] {
+        for broken in
+            [&[][..], &[0, 0, 0, 0, 0], &[1, 0, 0, 0, 2, 10, 0], &[0, 0, 0, 0, 1, 10], &[0, 0, 0, 0, 3, 10, 1, 8]]
+        {
             assert_eq!(status_code(broken), None, "{broken:?}");
         }
     }

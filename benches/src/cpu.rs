@@ -77,8 +77,13 @@ mod tests {
             let stat = format!("42 ({name}) {rest}\n");
             assert_eq!(process_time(&stat).map(|time| time.as_millis()), expected, "{name}");
         }
-        for broken in ["", "42 usher S 1", "42 (usher)", "42 (usher) S 1 2 2 0 -1 0 0 0 0 0 123", "42 (usher) S 1 2 2 0 -1 0 0 0 0 0 x 5"]
-        {
+        for broken in [
+            "",
+            "42 usher S 1",
+            "42 (usher)",
+            "42 (usher) S 1 2 2 0 -1 0 0 0 0 0 123",
+            "42 (usher) S 1 2 2 0 -1 0 0 0 0 0 x 5",
+        ] {
             assert_eq!(process_time(broken), None, "{broken}");
         }
     }

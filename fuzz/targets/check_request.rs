@@ -27,7 +27,9 @@ use usher_engine::{HostIndex, Request, Verdict, check};
 use usher_evaluators::Resources;
 use usher_proto::envoy::{
     config::core::v3::{HeaderMap, HeaderValue},
-    service::auth::v3::{AttributeContext, CheckRequest, CheckResponse, attribute_context, check_response::HttpResponse},
+    service::auth::v3::{
+        AttributeContext, CheckRequest, CheckResponse, attribute_context, check_response::HttpResponse,
+    },
 };
 use usher_server::{Call, Decide, Listener, ListenerSettings, Metrics, Readiness, ReadinessCheck, Running, ext_authz};
 
@@ -94,7 +96,9 @@ impl World {
         let world = Self { runtime, channel, _server: server };
         // Nothing below would be reached if the key did not open.
         let good = from_text(&format!("GET / locked.test\nx-key: {KEY}\n")).encode_to_vec();
-        assert!(matches!(world.send(good), Ok(answer) if answer.status.as_ref().is_some_and(|status| status.code == 0)));
+        assert!(
+            matches!(world.send(good), Ok(answer) if answer.status.as_ref().is_some_and(|status| status.code == 0))
+        );
         world
     }
 

@@ -51,7 +51,9 @@ fuzz_target!(|text: &str| {
             if let Ok(keys) = KeySet::parse(rest.as_bytes()) {
                 assert_eq!(keys.is_empty(), keys.len() == 0);
                 assert!(keys.has_same_keys(&keys));
-                for algorithm in [Algorithm::RS256, Algorithm::PS512, Algorithm::ES256, Algorithm::ES512, Algorithm::EdDSA] {
+                for algorithm in
+                    [Algorithm::RS256, Algorithm::PS512, Algorithm::ES256, Algorithm::ES512, Algorithm::EdDSA]
+                {
                     for id in [None, Some("k")] {
                         let check = keys.verify(id, algorithm, b"message", &[7; 64]);
                         assert_ne!(check, SignatureCheck::Valid);

@@ -41,7 +41,10 @@ fn run(path: &str, value: &str, document: &dyn Document) {
     }
     let _ = Template::is_template(path);
     if let Ok(template) = Template::parse(path) {
-        assert!(template.try_render(document).is_ok_and(|text| text.len() <= 4 << 20) || template.render(document).is_empty());
+        assert!(
+            template.try_render(document).is_ok_and(|text| text.len() <= 4 << 20)
+                || template.render(document).is_empty()
+        );
     }
     if let Ok(expression) = Expression::selector(path) {
         let _ = expression.resolve(document);

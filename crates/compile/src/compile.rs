@@ -56,15 +56,17 @@ impl Compiler {
     pub fn compile(&self, auth_config: &AuthConfig) -> Result<Compiled, Refused> {
         let namespace: Arc<str> = auth_config.metadata.namespace.as_str().into();
         let name: Arc<str> = auth_config.metadata.name.as_str().into();
+        let mut problems = Problems::default();
+        let root = FieldPath::root("spec");
+        let patterns = conditions::NamedSets::build(&auth_config.spec.patterns, &root.field("patterns"), &mut problems);
         let context = BuildContext {
             namespace: &namespace,
             name: &name,
-            patterns: &auth_config.spec.patterns,
+            patterns: &patterns,
             resources: &self.resources,
             metrics: &self.metrics,
             options: &self.options,
         };
-        let mut problems = Problems::default();
         let hosts = hosts(&auth_config.spec.hosts, &mut problems);
         let rules = self.rules(auth_config, &context, &mut problems);
         let (list, warnings) = problems.into_parts();
@@ -78,7 +80,6 @@ impl Compiler {
     fn rules(&self, auth_config: &AuthConfig, context: &BuildContext<'_>, problems: &mut Problems) -> Rules {
         let spec = &auth_config.spec;
         let root = FieldPath::root("spec");
-        conditions::check_patterns(&spec.patterns, &root.field("patterns"), problems);
         let when = conditions::build(&spec.when, &root.field("when"), context, problems);
 
         let at = root.field("authentication");

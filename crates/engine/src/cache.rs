@@ -15,18 +15,18 @@ use crate::{Context, Failure, Outcome, evaluator::Evaluator};
 #[derive(Debug)]
 pub struct StepCache {
     key: Expression,
-    entries: Cache<Box<[u8]>, Arc<Value>>,
+    entries: Entries,
 }
+
+type Entries = Cache<Arc<[u8]>, Arc<Value>>;
 
 impl StepCache {
     /// A cache for results under the value of `key`, each for `ttl`, of at most `capacity` bytes in all.
     #[must_use]
     pub fn new(key: Expression, ttl: Duration, capacity: u64) -> Self {
-        let entries = Cache::builder()
+        let entries: Entries = Cache::builder()
             .max_capacity(capacity)
-            .weigher(|key: &Box<[u8]>, value: &Arc<Value>| {
-                u32::try_from(ENTRY_BYTES + key.len() + size_of_value(value)).unwrap_or(u32::MAX)
-            })
+            .weigher(|key: &Arc<[u8]>, value: &Arc<Value>| u32::try_from(ENTRY_BYTES + key.len() + size_of_value(value)).unwrap_or(u32::MAX))
             .time_to_live(ttl)
             .build();
         Self { key, entries }
@@ -39,7 +39,7 @@ impl StepCache {
     /// missing credential.
     ///
     /// `Ok(None)`: the key has no value, so this request is not cached.
-    pub(crate) fn key(&self, evaluator: &dyn Evaluator, context: &Context<'_>) -> Result<Option<Box<[u8]>>, Failure> {
+    pub(crate) fn key(&self, evaluator: &dyn Evaluator, context: &Context<'_>) -> Result<Option<Arc<[u8]>>, Failure> {
         let credential = evaluator.credential(context)?;
         Ok(match self.key.resolve(context) {
             Err(_) | Ok(Value::Null) => None,
@@ -49,7 +49,7 @@ impl StepCache {
 
     /// The result under `key`: found, or made by `evaluate`. Concurrent requests with one key wait for one evaluation.
     /// Failures are not kept.
-    pub(crate) async fn get_or(&self, key: Box<[u8]>, evaluate: impl Future<Output = Outcome>) -> Outcome {
+    pub(crate) async fn get_or(&self, key: Arc<[u8]>, evaluate: impl Future<Output = Outcome>) -> Outcome {
         if let Some(found) = self.entries.get(&*key).await
             && !found.is_null()
         {
@@ -62,7 +62,7 @@ impl StepCache {
 /// What an entry costs besides key and value.
 const ENTRY_BYTES: usize = 128;
 
-fn typed_key(value: &Value, credential: Option<Cow<'_, str>>) -> Box<[u8]> {
+fn typed_key(value: &Value, credential: Option<Cow<'_, str>>) -> Arc<[u8]> {
     let (kind, text) = match value {
         Value::String(text) => (b's', Cow::Borrowed(text.as_str())),
         other => (b'j', Cow::Owned(other.to_string())),
@@ -73,7 +73,7 @@ fn typed_key(value: &Value, credential: Option<Cow<'_, str>>) -> Box<[u8]> {
     key.extend_from_slice(&credential.len().to_be_bytes());
     key.extend_from_slice(credential.as_bytes());
     key.extend_from_slice(text.as_bytes());
-    key.into_boxed_slice()
+    key.into()
 }
 
 fn size_of_value(value: &Value) -> usize {

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn the_most_specific_host_wins() {
-        let cases: &[(&[(&str, &str)], &[(&str, &str)])] = &[
+        type Pairs = &'static [(&'static str, &'static str)];
+        let cases: &[(Pairs, Pairs)] = &[
             (
                 &[("*.io", "1"), ("talker-api.nip.io", "2"), ("*.pets.com", "2"), ("api.acme.com", "3"), ("*.acme.com", "4")],
                 &[

@@ -25,8 +25,13 @@ pub struct Metrics {
     evaluator_denied: IntCounterVec,
     evaluator_duration: HistogramVec,
     /// The evaluator series of each configuration, so that they can be removed with it.
-    evaluators: Mutex<HashMap<(Arc<str>, Arc<str>), Vec<(&'static str, Arc<str>)>>>,
+    evaluators: Mutex<HashMap<PlanName, Vec<StepName>>>,
 }
+
+/// Namespace and name of a configuration.
+type PlanName = (Arc<str>, Arc<str>);
+/// Evaluator type and name of a rule.
+type StepName = (&'static str, Arc<str>);
 
 impl Metrics {
     /// The families, registered.

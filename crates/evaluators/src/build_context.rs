@@ -1,11 +1,10 @@
 //! What an evaluator may ask for while it is built.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use usher_api::PatternExpression;
 use usher_engine::observe::Metrics;
 
-use crate::resources::Resources;
+use crate::{conditions::NamedSets, resources::Resources};
 
 /// What an evaluator may ask for while it is built from its specification. Building is synchronous and without I/O:
 /// what needs the network is a handle of [`Resources`].
@@ -16,7 +15,7 @@ pub struct BuildContext<'a> {
     /// The name of the AuthConfig.
     pub name: &'a Arc<str>,
     /// The named pattern sets of the AuthConfig.
-    pub patterns: &'a BTreeMap<String, Vec<PatternExpression>>,
+    pub patterns: &'a NamedSets,
     /// What is shared by all plans and outlives them.
     pub resources: &'a Arc<Resources>,
     /// Where counters come from.

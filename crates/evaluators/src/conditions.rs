@@ -11,7 +11,7 @@
 //! An empty list, `all`, `any` or named set says nothing and is left out. Left out of everything that an `any` has, it
 //! leaves an alternative without choices, which is false: what says nothing never lets anybody in.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use usher_api::{Comparison, Condition, Operator, PatternExpression, PatternExpressionOrRef};
 use usher_expr::{
@@ -44,28 +44,54 @@ pub fn all(
     Some(Predicate::All(builder.operands(list, at, MOST_NESTED)?))
 }
 
-/// Checks the named sets, also those that nothing refers to.
-pub fn check_patterns(
-    patterns: &BTreeMap<String, Vec<PatternExpression>>,
-    at: &FieldPath<'_>,
-    problems: &mut Problems,
-) {
-    for (name, set) in patterns {
-        for (index, pattern) in set.iter().enumerate() {
-            named_pattern(pattern, &at.key(name).index(index), problems);
-        }
+/// The named sets of patterns of an AuthConfig, each compiled once and shared by all that refer to it.
+#[derive(Debug, Default)]
+pub struct NamedSets(BTreeMap<String, NamedSet>);
+
+#[derive(Debug)]
+enum NamedSet {
+    /// Has no pattern, so it says nothing.
+    Empty,
+    /// All of its patterns.
+    Patterns(Arc<Predicate>),
+    /// Something is wrong with it, which was said.
+    Wrong,
+}
+
+impl NamedSets {
+    /// Compiles the named sets, also those that nothing refers to.
+    pub fn build(
+        patterns: &BTreeMap<String, Vec<PatternExpression>>,
+        at: &FieldPath<'_>,
+        problems: &mut Problems,
+    ) -> Self {
+        let compile = |name: &str, set: &[PatternExpression], problems: &mut Problems| {
+            let mut operands = Vec::with_capacity(set.len());
+            let mut wrong = false;
+            for (index, pattern) in set.iter().enumerate() {
+                match named_pattern(pattern, &at.key(name).index(index), problems) {
+                    Some(operand) => operands.push(operand),
+                    None => wrong = true,
+                }
+            }
+            match (wrong, operands.is_empty()) {
+                (true, _) => NamedSet::Wrong,
+                (false, true) => NamedSet::Empty,
+                (false, false) => NamedSet::Patterns(Arc::new(Predicate::All(operands))),
+            }
+        };
+        Self(patterns.iter().map(|(name, set)| (name.clone(), compile(name, set, problems))).collect())
     }
 }
 
 /// How deep `all` and `any` may be nested.
 const MOST_NESTED: usize = 64;
 
-/// How many comparisons and predicates one list may have, those of its named sets included. A set is compiled anew
-/// for each reference, so short texts could make large plans.
+/// How many comparisons, predicates and references one list may have.
 const MOST_OPERANDS: usize = 10_000;
 
 struct Builder<'b> {
-    patterns: &'b BTreeMap<String, Vec<PatternExpression>>,
+    patterns: &'b NamedSets,
     problems: &'b mut Problems,
     /// How many more operands there may be; nothing once there were too many, which is said once.
     room: Option<usize>,
@@ -130,19 +156,20 @@ impl Builder<'_> {
     }
 
     fn named_set(&mut self, name: &str, at: &FieldPath<'_>) -> Option<Option<Predicate>> {
-        let Some(set) = self.patterns.get(name) else {
-            self.problems.add(at, format!("there is no pattern set `{name}`"));
-            return None;
-        };
-        self.take_room(set.len(), at)?;
-        // What is wrong with a set is said once, at the set.
-        let mut unsaid = Problems::default();
-        let patterns: Option<Vec<_>> = set.iter().map(|pattern| named_pattern(pattern, at, &mut unsaid)).collect();
-        let Some(patterns) = patterns else {
-            self.problems.add(at, format!("the pattern set `{name}` is wrong"));
-            return None;
-        };
-        Some((!patterns.is_empty()).then_some(Predicate::All(patterns)))
+        self.take_room(1, at)?;
+        match self.patterns.0.get(name) {
+            Some(NamedSet::Patterns(predicate)) => Some(Some(Predicate::Shared(Arc::clone(predicate)))),
+            Some(NamedSet::Empty) => Some(None),
+            // What is wrong with a set is said at the set.
+            Some(NamedSet::Wrong) => {
+                self.problems.add(at, format!("the pattern set `{name}` is wrong"));
+                None
+            }
+            None => {
+                self.problems.add(at, format!("there is no pattern set `{name}`"));
+                None
+            }
+        }
     }
 
     fn take_room(&mut self, operands: usize, at: &FieldPath<'_>) -> Option<()> {

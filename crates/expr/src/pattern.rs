@@ -2,6 +2,8 @@
 
 pub mod regular_expression;
 
+use std::sync::Arc;
+
 use std::str::FromStr;
 
 use serde_json::Value;
@@ -27,6 +29,8 @@ pub enum Predicate {
     Pattern(Pattern),
     /// A CEL program that yields a boolean.
     Cel(cel::Program),
+    /// A condition that several others refer to.
+    Shared(Arc<Predicate>),
 }
 
 impl Predicate {
@@ -60,6 +64,7 @@ impl Predicate {
             }
             Self::Pattern(pattern) => pattern.test(document),
             Self::Cel(program) => program.test(document),
+            Self::Shared(predicate) => predicate.test(document),
         }
     }
 }

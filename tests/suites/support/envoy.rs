@@ -71,7 +71,8 @@ impl Envoy {
                 return Err(ready.text());
             }
             let listeners = Request { target: "/listeners?format=json", ..Request::default() }.send(admin).unwrap();
-            let port = listeners.json()["listener_statuses"][0]["local_address"]["socket_address"]["port_value"].as_u64();
+            let port =
+                listeners.json()["listener_statuses"][0]["local_address"]["socket_address"]["port_value"].as_u64();
             Ok((admin, u16::try_from(port.ok_or("no listener yet")?).unwrap()))
         });
         Some(Self { process, folder, port, admin })
@@ -163,10 +164,13 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
                 "sni": "localhost",
-                "common_tls_context": {"validation_context": {
-                    "trusted_ca": {"filename": authority},
-                    "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "localhost"}}],
-                }},
+                "common_tls_context": {
+                    "alpn_protocols": ["h2"],
+                    "validation_context": {
+                        "trusted_ca": {"filename": authority},
+                        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": "localhost"}}],
+                    },
+                },
             },
         });
     }

@@ -10,14 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{
-    http::Request,
-    parts,
-    ports::free_port,
-    process::Process,
-    wait::until,
-    workspace::root,
-};
+use super::{http::Request, parts, ports::free_port, process::Process, wait::until, workspace::root};
 
 /// The audience for which the provider makes tokens that are JWTs.
 pub(crate) const API: &str = "https://talker-api.example";
@@ -57,8 +50,7 @@ impl Issuer {
         Keys(path)
     }
 
-    /// Starts it with these keys and waits until it answers. While nobody depends on its URL, another port may be
-    /// taken.
+    /// Starts it with these keys and waits until it answers.
     pub(crate) fn start(&mut self, keys: &Keys) {
         assert!(self.process.is_none(), "it runs");
         let mut command = script(&["serve", &self.port.to_string(), &keys.0.display().to_string()]);

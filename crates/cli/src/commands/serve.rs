@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use prometheus::Registry;
+use prometheus::{Registry, process_collector::ProcessCollector};
 use tokio::{runtime::Handle, signal::unix::SignalKind, sync::mpsc};
 use usher_compile::Workspace;
 use usher_server::{
@@ -131,6 +131,9 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 async fn serve(arguments: Arguments) -> Result<(), Error> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "build information");
     let (registry, server_registry) = (Registry::new(), Registry::new());
+    for registry in [&registry, &server_registry] {
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+    }
     let compiler = runtime::compiler(arguments.config.compiler_options(), &server_registry)?;
     let resources = Arc::clone(&compiler.resources);
     let workspace = Workspace::new(compiler, arguments.config.allow_superseding_host_subsets);

@@ -251,7 +251,7 @@ async fn an_identity_is_extended_or_discarded() {
     let mut text = rule("i", 0, Told::Now(Ok(Arc::new(json!("joe")))));
     text.extension = extension(Expression::value(json!(1)));
     let verdict = Told4 { identity: vec![text], ..Told4::default() }.check().await;
-    assert_eq!(word(&verdict), "Unauthenticated: an identity that is a string cannot be extended");
+    assert_eq!(word(&verdict), "Unauthenticated: an identity that is a string, not an object, cannot be extended");
 }
 
 #[tokio::test]

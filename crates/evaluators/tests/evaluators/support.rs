@@ -51,17 +51,17 @@ impl World {
     pub(crate) fn build(&self, spec: &Value) -> (Plan, Vec<Problem>, Vec<Problem>) {
         let spec: AuthConfigSpec = serde_json::from_value(with_hosts(spec)).unwrap();
         let (namespace, name) = (Arc::from("team"), Arc::from("config"));
+        let mut problems = Problems::default();
+        let root = FieldPath::root("spec");
+        let patterns = conditions::NamedSets::build(&spec.patterns, &root.field("patterns"), &mut problems);
         let context = BuildContext {
             namespace: &namespace,
             name: &name,
-            patterns: &spec.patterns,
+            patterns: &patterns,
             resources: &self.resources,
             metrics: &self.metrics,
             options: &self.options,
         };
-        let mut problems = Problems::default();
-        let root = FieldPath::root("spec");
-        conditions::check_patterns(&spec.patterns, &root.field("patterns"), &mut problems);
         let when = conditions::build(&spec.when, &root.field("when"), &context, &mut problems);
         let at = root.field("authentication");
         let mut identities = Vec::new();

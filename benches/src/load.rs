@@ -1,0 +1,241 @@
+//! Who asks: HTTP/2 at the level of frames, in a closed loop. Cheap, so that most of the machine is the server's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bytes::{Bytes, BytesMut};
+use h2::client::SendRequest;
+use http::{HeaderValue, Method, Request, Version, header};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::check::status_code;
+use crate::scenario::Questions;
+use crate::statistics::Latencies;
+
+/// How much is asked at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Connections; at least one.
+    pub(crate) connections: usize,
+    /// Checks that wait for their answer, on all connections together; at least one.
+    pub(crate) in_flight: usize,
+}
+
+/// Which questions are asked, and how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    /// Position of the first question.
+    pub(crate) first: usize,
+    /// No check is begun after this time.
+    pub(crate) time: Duration,
+    /// No more checks than this.
+    pub(crate) checks: u64,
+}
+
+/// What came of asking.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// From the first question to the last answer.
+    pub(crate) elapsed: Duration,
+    /// One for each check.
+    pub(crate) latencies: Latencies,
+}
+
+/// Connections to a server.
+pub(crate) struct Client {
+    connections: Vec<SendRequest<Bytes>>,
+    in_flight: usize,
+    /// Reads and writes; ends with the client.
+    _drivers: JoinSet<()>,
+}
+
+/// How long a server may keep silent.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Client {
+    /// Opens the connections.
+    pub(crate) async fn connect(address: SocketAddr, pace: Pace) -> anyhow::Result<Self> {
+        let (mut connections, mut drivers) = (Vec::new(), JoinSet::new());
+        for _ in 0..pace.connections.max(1) {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let (connection, driver) = h2::client::Builder::new()
+                .initial_window_size(1 << 20)
+                .initial_connection_window_size(16 << 20)
+                .handshake(stream)
+                .await?;
+            // Its errors come to whoever asks, too.
+            drivers.spawn(async move { drop(driver.await) });
+            connections.push(connection);
+        }
+        Ok(Self { connections, in_flight: pace.in_flight.max(1), _drivers: drivers })
+    }
+
+    /// Asks; an answer that is not as expected ends it. All answers have come when it returns.
+    pub(crate) async fn ask(&self, questions: &Questions, extent: Extent) -> anyhow::Result<Outcome> {
+        let asked = Arc::new(AtomicU64::new(0));
+        let template = template()?;
+        let start = Instant::now();
+        let mut tasks = JoinSet::new();
+        for connection in self.connections.iter().cycle().take(self.in_flight) {
+            let asker = Asker {
+                connection: connection.clone(),
+                template: template.clone(),
+                questions: questions.clone(),
+                extent,
+                asked: Arc::clone(&asked),
+            };
+            tasks.spawn(asker.run(start));
+        }
+        let mut latencies = Latencies::default();
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                latencies.append(ended??);
+            }
+            anyhow::Ok(())
+        };
+        timeout(extent.time + PATIENCE, all).await.context("the server is silent")??;
+        Ok(Outcome { elapsed: start.elapsed(), latencies })
+    }
+}
+
+/// Asks one question after the other.
+struct Asker {
+    connection: SendRequest<Bytes>,
+    template: Request<()>,
+    questions: Questions,
+    extent: Extent,
+    /// Questions asked by all.
+    asked: Arc<AtomicU64>,
+}
+
+impl Asker {
+    async fn run(self, start: Instant) -> anyhow::Result<Latencies> {
+        let Self { mut connection, template, questions, extent, asked } = self;
+        let mut latencies = Latencies::default();
+        let mut now = Instant::now();
+        while now.duration_since(start) < extent.time {
+            let number = asked.fetch_add(1, Ordering::Relaxed);
+            if number >= extent.checks {
+                break;
+            }
+            let position = extent.first.wrapping_add(usize::try_from(number)?);
+            let frame =
+                position.checked_rem(questions.frames.len()).and_then(|position| questions.frames.get(position));
+            let frame = frame.context("there are no questions")?.clone();
+            connection = connection.ready().await?;
+            check(&mut connection, template.clone(), frame, questions.expected).await?;
+            let answered = Instant::now();
+            latencies.push(answered.duration_since(now));
+            now = answered;
+        }
+        Ok(latencies)
+    }
+}
+
+async fn check(
+    connection: &mut SendRequest<Bytes>,
+    template: Request<()>,
+    frame: Bytes,
+    expected: i32,
+) -> anyhow::Result<()> {
+    let (answer, mut stream) = connection.send_request(template, false)?;
+    stream.send_data(frame, true)?;
+    let mut body = answer.await?.into_body();
+    let (mut code, mut start) = (None, BytesMut::new());
+    while let Some(part) = body.data().await {
+        let part = part?;
+        body.flow_control().release_capacity(part.len())?;
+        if code.is_none() && start.is_empty() {
+            code = status_code(&part);
+        }
+        // The answer comes in pieces: it seldom does.
+        if code.is_none() {
+            start.extend_from_slice(&part);
+            code = status_code(&start);
+        }
+    }
+    let trailers = body.trailers().await?;
+    let status = trailers.as_ref().and_then(|trailers| trailers.get("grpc-status"));
+    if status.map(HeaderValue::as_bytes) != Some(b"0") {
+        bail!("the call failed: grpc-status {status:?}");
+    }
+    match code {
+        Some(code) if code == expected => Ok(()),
+        Some(code) => bail!("the answer has code {code}, not {expected}"),
+        None => bail!("the answer has no code"),
+    }
+}
+
+fn template() -> anyhow::Result<Request<()>> {
+    Ok(Request::builder()
+        .method(Method::POST)
+        .version(Version::HTTP_2)
+        .uri("http://authorization.bench/envoy.service.auth.v3.Authorization/Check")
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        // Gateways always set a deadline.
+        .header("grpc-timeout", "10000m")
+        .body(())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tonic::{Response, Status};
+    use usher_proto::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
+    use usher_proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+    use usher_server::listener::Http2Settings;
+    use usher_server::{Listener, ListenerSettings, Running};
+
+    use super::*;
+
+    /// Answers with a code, or not at all.
+    struct Answering(Option<i32>, Arc<AtomicU64>);
+
+    #[tonic::async_trait]
+    impl Authorization for Answering {
+        async fn check(&self, call: tonic::Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            assert!(call.into_inner().attributes.is_some());
+            let code = self.0.ok_or_else(|| Status::unavailable("away"))?;
+            let status = usher_proto::google::rpc::Status { code, ..Default::default() };
+            Ok(Response::new(CheckResponse { status: Some(status), ..CheckResponse::default() }))
+        }
+    }
+
+    async fn server(code: Option<i32>) -> (Running, Arc<AtomicU64>) {
+        let listener = Listener::bind(ListenerSettings::new((Ipv4Addr::LOCALHOST, 0).into())).await.unwrap();
+        let count = Arc::new(AtomicU64::new(0));
+        let service = AuthorizationServer::new(Answering(code, Arc::clone(&count)));
+        (listener.serve_http2(service, Http2Settings::default()), count)
+    }
+
+    #[tokio::test]
+    async fn asks_as_often_as_told_and_not_less() {
+        let (running, count) = server(Some(0)).await;
+        let client = Client::connect(running.address(), Pace { connections: 2, in_flight: 7 }).await.unwrap();
+        let extent = Extent { first: 3, time: Duration::from_secs(60), checks: 100 };
+        let outcome = client.ask(&Questions::anonymous(), extent).await.unwrap();
+        assert_eq!((outcome.latencies.len(), count.load(Ordering::Relaxed)), (100, 100));
+        let nothing = Extent { time: Duration::ZERO, ..extent };
+        assert_eq!(client.ask(&Questions::anonymous(), nothing).await.unwrap().latencies.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn other_answers_than_the_expected_one_are_errors() {
+        for (code, expected) in [(Some(7), "code 7, not 0"), (None, "the call failed")] {
+            let (running, _) = server(code).await;
+            let client = Client::connect(running.address(), Pace { connections: 1, in_flight: 2 }).await.unwrap();
+            let extent = Extent { first: 0, time: Duration::from_secs(60), checks: 10 };
+            let error = client.ask(&Questions::anonymous(), extent).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

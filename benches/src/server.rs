@@ -1,0 +1,196 @@
+//! Servers that are measured: child processes, stopped when they are dropped, and others that run already.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::{fs, io};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use crate::empty::Kind;
+
+/// A server that runs.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    /// None if nobody said which it is.
+    pub(crate) process: Option<u32>,
+    /// Set if it was started here.
+    started: Option<Started>,
+}
+
+impl Server {
+    /// Starts an empty server; `own` is this executable.
+    pub(crate) fn start_empty(own: &Path, kind: Kind) -> anyhow::Result<Self> {
+        let mut command = clean(own);
+        command.args(["empty", kind.word()]).stdout(Stdio::piped());
+        let mut started = Started::new(command, None)?;
+        let out = started.child.stdout.take().context("the empty server has no output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let address = line.trim().parse().context("the empty server printed no address")?;
+        Ok(Self { address, process: Some(started.child.id()), started: Some(started) })
+    }
+
+    /// Starts `usher serve` with a configuration.
+    pub(crate) fn start_usher(usher: &Path, configuration: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("config");
+        fs::create_dir(&config)?;
+        fs::write(config.join("bench.yaml"), configuration)?;
+        let port = free_port()?;
+        let mut command = clean(usher);
+        command.arg("serve").arg("--config").arg(&config).args([
+            "--bind-address",
+            "127.0.0.1",
+            "--ext-auth-grpc-port",
+            &port.to_string(),
+            "--ext-auth-http-port",
+            "0",
+            "--oidc-http-port",
+            "0",
+            "--metrics-addr",
+            "0",
+            "--health-probe-addr",
+            "0",
+            "--log-level",
+            "error",
+        ]);
+        let started = Started::new(command, Some(folder))?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Ok(Self { address, process: Some(started.child.id()), started: Some(started) })
+    }
+
+    /// A server that was started by somebody else.
+    pub(crate) fn peer(peer: &Peer) -> Self {
+        Self { address: peer.address, process: peer.process, started: None }
+    }
+
+    /// Whether it ended, with what it said last.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<()> {
+        let Some(started) = &mut self.started else { return Ok(()) };
+        match started.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => {
+                let said = fs::read_to_string(started.errors.path()).unwrap_or_default();
+                anyhow::bail!("the server ended with {status}: {}", said.trim())
+            }
+        }
+    }
+
+    /// What it said about errors so far.
+    pub(crate) fn said(&self) -> String {
+        let said = self.started.as_ref().map(|started| fs::read_to_string(started.errors.path()).unwrap_or_default());
+        said.unwrap_or_default().trim().to_owned()
+    }
+}
+
+/// A child process with its files; both are gone when it is dropped.
+struct Started {
+    child: Child,
+    errors: tempfile::NamedTempFile,
+    _folder: Option<TempDir>,
+}
+
+impl Started {
+    fn new(mut command: Command, folder: Option<TempDir>) -> anyhow::Result<Self> {
+        let errors = tempfile::NamedTempFile::new()?;
+        let child = command
+            .stdin(Stdio::null())
+            .stderr(errors.reopen()?)
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
+        Ok(Self { child, errors, _folder: folder })
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command without the environment of this process, which could mean something to one server and not to the other. Only the
+/// number of worker threads is passed on, to all of them.
+fn clean(program: &Path) -> Command {
+    const WORKERS: &str = "TOKIO_WORKER_THREADS";
+    let mut command = Command::new(program);
+    command.env_clear().stdout(Stdio::null());
+    if let Some(workers) = std::env::var_os(WORKERS) {
+        command.env(WORKERS, workers);
+    }
+    command
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// A server that was started by somebody else: `NAME=ADDRESS[@PROCESS]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Option<u32>,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, rest) = text.split_once('=').ok_or("expected NAME=ADDRESS[@PROCESS]")?;
+        let (address, process) = match rest.split_once('@') {
+            None => (rest, None),
+            Some((address, process)) => {
+                (address, Some(process.parse().map_err(|_| format!("`{process}` is not a process id"))?))
+            }
+        };
+        let address =
+            address.parse().map_err(|_| format!("`{address}` is not an address such as `127.0.0.1:50051`"))?;
+        Ok(Self { name: name.to_owned(), address, process })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_read() {
+        let address: SocketAddr = ([127, 0, 0, 1], 5).into();
+        let peer = |process| Ok(Peer { name: "other".to_owned(), address, process });
+        assert_eq!("other=127.0.0.1:5".parse(), peer(None));
+        assert_eq!("other=127.0.0.1:5@77".parse(), peer(Some(77)));
+        for wrong in ["", "other", "other=", "other=127.0.0.1", "other=127.0.0.1:5@", "other=127.0.0.1:5@x"] {
+            assert!(wrong.parse::<Peer>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_ends_says_why_and_a_running_one_is_stopped() {
+        let mut ended = Server {
+            address: ([127, 0, 0, 1], 1).into(),
+            process: None,
+            started: Some(started("echo broken >&2; exit 3")),
+        };
+        ended.started.as_mut().unwrap().child.wait().unwrap();
+        let error = ended.ended().unwrap_err().to_string();
+        assert!(error.contains('3') && error.contains("broken"), "{error}");
+
+        let running = started("exec sleep 1000");
+        let process = running.child.id();
+        drop(running);
+        assert!(!Path::new(&format!("/proc/{process}")).exists());
+    }
+
+    fn started(script: &str) -> Started {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        Started::new(command, None).unwrap()
+    }
+}

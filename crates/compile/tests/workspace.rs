@@ -1,0 +1,206 @@
+//! What changes of configuration mean for what is served.
+
+use std::sync::Arc;
+
+use usher_api::{Document, Selector, read_documents};
+use usher_compile::{AuthConfigId, Compiler, State, Update, Workspace};
+use usher_engine::{
+    HostIndex, Request, RequestParts,
+    observe::Metrics,
+    plan::OnConditionError,
+};
+use usher_evaluators::{
+    Problem, Resources,
+    build_context::Options,
+    resources::{api_keys::ApiKeys, http, oidc::Issuers},
+};
+
+/// A workspace and the index that it publishes to.
+struct Served {
+    workspace: Workspace,
+    index: HostIndex,
+    registry: prometheus::Registry,
+}
+
+impl Served {
+    fn new(superseding: bool) -> Self {
+        let http = http::Client::new(http::Options { allow_loopback: true, ..http::Options::default() }).unwrap();
+        let resources = Resources {
+            api_keys: Arc::new(ApiKeys::new(Selector::default()).unwrap()),
+            issuers: Arc::new(Issuers::new(http.clone())),
+            http,
+        };
+        let registry = prometheus::Registry::new();
+        let compiler = Compiler {
+            resources: Arc::new(resources),
+            metrics: Metrics::register(&registry).unwrap(),
+            options: Options { evaluator_cache_bytes: 1 << 20, deep_metrics: true, all_namespaces: true },
+            on_condition_error: OnConditionError::Undecidable,
+        };
+        Self { workspace: Workspace::new(compiler, superseding), index: HostIndex::default(), registry }
+    }
+
+    /// Takes documents in, one batch, and says what became of the AuthConfigs.
+    fn apply(&mut self, text: &str) -> Vec<(String, State, usize, Vec<String>)> {
+        let mut update = Update::default();
+        for document in read_documents(text) {
+            match document {
+                Document::AuthConfig(document) => match &document.result {
+                    Ok(auth_config) => self.workspace.set_auth_config(auth_config, &mut update),
+                    Err(problems) => {
+                        let problems = problems
+                            .iter()
+                            .map(|problem| Problem { path: problem.path.clone(), message: problem.message.clone() })
+                            .collect();
+                        self.workspace.set_unreadable_auth_config(&document.metadata, &document.hosts, problems, &mut update);
+                    }
+                },
+                Document::Secret(document) => self.workspace.set_secret(&Arc::new(document.result.unwrap())),
+                other => panic!("{other:?}"),
+            }
+        }
+        self.publish(update)
+    }
+
+    fn remove(&mut self, name: &str) {
+        let mut update = Update::default();
+        let id = AuthConfigId { namespace: "default".into(), name: name.into() };
+        self.workspace.remove_auth_config(&id, &mut update);
+        self.publish(update);
+    }
+
+    fn publish(&mut self, update: Update) -> Vec<(String, State, usize, Vec<String>)> {
+        self.index.publish(update.hosts);
+        update
+            .reports
+            .into_iter()
+            .map(|report| (report.id.name.to_string(), report.state, report.problems.len(), report.loose_hosts))
+            .collect()
+    }
+
+    /// The verdict on a request without credentials, with the name of who gave it.
+    async fn verdict(&self, host: &str) -> String {
+        let Some(plan) = self.index.find(host) else { return "nobody".to_owned() };
+        let mut parts = RequestParts { host: host.to_owned(), path: "/".to_owned(), ..RequestParts::default() };
+        parts.headers.insert("authorization".to_owned(), "Bearer sesame".to_owned());
+        let verdict = usher_engine::check(&plan, &Request::new(parts), None, None).await;
+        format!("{} {}", plan.name, verdict.code_name())
+    }
+}
+
+fn open(name: &str, host: &str) -> String {
+    format!(
+        "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {{name: {name}}}\nspec: {{hosts: ['{host}'], authentication: {{anyone: {{anonymous: {{}}}}}}}}\n---\n"
+    )
+}
+
+/// Loads as a document, but does not compile.
+fn broken(name: &str, host: &str) -> String {
+    format!(
+        "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {{name: {name}}}\nspec: {{hosts: ['{host}'], when: [{{predicate: 'nonsense ('}}, {{patternRef: missing}}]}}\n---\n"
+    )
+}
+
+#[tokio::test]
+async fn what_never_compiled_claims_its_hosts_and_answers_undecidable() {
+    let mut served = Served::new(false);
+    served.apply(&open("wide", "*.pets.test"));
+    let reports = served.apply(&broken("pets", "api.other.test"));
+    assert_eq!(reports, [("pets".to_owned(), State::Nothing, 2, vec![])]);
+    assert_eq!(served.verdict("api.other.test").await, "pets UNAVAILABLE");
+    let reports = served.apply("apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: typo}\nspec: {hosts: [typo.test], athentication: {}}\n");
+    assert_eq!(reports, [("typo".to_owned(), State::Nothing, 1, vec![])]);
+    assert_eq!(served.verdict("typo.test").await, "typo UNAVAILABLE");
+    served.apply(&open("pets", "api.other.test"));
+    assert_eq!(served.verdict("api.other.test").await, "pets OK");
+}
+
+#[tokio::test]
+async fn the_last_good_version_stays_in_force_untouched() {
+    let mut served = Served::new(false);
+    served.apply(&open("pets", "api.pets.test"));
+    let reports = served.apply(&broken("pets", "elsewhere.test"));
+    assert_eq!(reports, [("pets".to_owned(), State::Earlier, 2, vec![])]);
+    assert_eq!(served.verdict("api.pets.test").await, "pets OK");
+    assert_eq!(served.verdict("elsewhere.test").await, "nobody");
+    served.remove("pets");
+    assert_eq!(served.verdict("api.pets.test").await, "nobody");
+}
+
+#[tokio::test]
+async fn the_loser_of_a_host_takes_over_when_the_winner_goes() {
+    let mut served = Served::new(false);
+    served.apply(&open("first", "api.pets.test"));
+    let reports = served.apply(&open("second", "api.pets.test"));
+    assert_eq!(reports, [("second".to_owned(), State::Current, 0, vec!["api.pets.test".to_owned()])]);
+    assert_eq!(served.verdict("api.pets.test").await, "first OK");
+    // A change of the winner does not cost it the host.
+    served.apply(&open("first", "API.pets.test"));
+    assert_eq!(served.verdict("api.pets.test").await, "first OK");
+    served.remove("first");
+    assert_eq!(served.verdict("api.pets.test").await, "second OK");
+}
+
+#[tokio::test]
+async fn an_api_key_works_as_soon_as_its_secret_is_there_and_no_longer() {
+    let mut served = Served::new(false);
+    served.apply("apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: keys}\nspec: {hosts: [keys.test], authentication: {keys: {apiKey: {selector: {matchLabels: {app: keys}}}}}}\n");
+    assert_eq!(served.verdict("keys.test").await, "keys UNAUTHENTICATED");
+    served.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: one, labels: {app: keys}}\nstringData: {api_key: sesame}\n");
+    assert_eq!(served.verdict("keys.test").await, "keys OK");
+    served.workspace.remove_secret("default", "one");
+    assert_eq!(served.verdict("keys.test").await, "keys UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn series_go_with_their_configuration() {
+    let mut served = Served::new(false);
+    served.apply(&open("pets", "api.pets.test"));
+    assert_eq!(served.verdict("api.pets.test").await, "pets OK");
+    let text = |served: &Served| prometheus::TextEncoder::new().encode_to_string(&served.registry.gather()).unwrap();
+    assert!(text(&served).contains(r#"evaluator_name="anyone""#));
+    served.remove("pets");
+    assert!(!text(&served).contains("pets"));
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_with_its_path() {
+    let mut served = Served::new(false);
+    let text = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: bad}
+spec:
+  hosts: [good.test, "bad host"]
+  patterns: {p: [{selector: a, operator: matches, value: "(["}]}
+  when: [{predicate: "request.method"}, {patternRef: q}]
+  authentication:
+    keys: {x509: {selector: {}}}
+  authorization:
+    rego: {opa: {rego: "allow if {"}}
+    later: {spicedb: {endpoint: "x:1"}}
+  response:
+    unauthorized: {message: {expression: "nope"}, headers: {"bad name": {value: x}}}
+    success: {headers: {host: {plain: {value: x}}}}
+  callbacks: {c: {http: {url: "http://x"}}}
+"#;
+    let mut update = Update::default();
+    for document in read_documents(text) {
+        let Document::AuthConfig(document) = document else { panic!("{document:?}") };
+        served.workspace.set_auth_config(&document.result.unwrap(), &mut update);
+    }
+    let paths: Vec<_> = update.reports.iter().flat_map(|report| &report.problems).map(|problem| problem.path.as_str()).collect();
+    for expected in [
+        "spec.hosts[1]",
+        "spec.patterns.p[0].value",
+        "spec.when[1].patternRef",
+        "spec.authorization.rego.opa.rego",
+        "spec.response.unauthorized.message.expression",
+        "spec.response.unauthorized.headers[\"bad name\"]",
+    ] {
+        assert!(paths.contains(&expected), "{expected} among {paths:?}");
+    }
+    for expected in ["spec.authentication.keys", "spec.authorization.later", "spec.response.success.headers.host", "spec.callbacks.c"] {
+        assert!(paths.iter().any(|path| path.starts_with(expected)), "{expected} among {paths:?}");
+    }
+}

@@ -1,0 +1,6 @@
+//! What holds for the repository as a whole.
+
+mod documents;
+mod examples;
+mod layers;
+mod modules;
