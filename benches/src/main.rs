@@ -125,7 +125,10 @@ fn measure(arguments: Arguments) -> anyhow::Result<()> {
         before,
         cpu::load_average(),
     );
-    Ok(())
+    match rows.iter().flat_map(|row| &row.samples).filter(|sample| sample.is_none()).count() {
+        0 => Ok(()),
+        failed => anyhow::bail!("{failed} measurements failed"),
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     let mut lines = vec![titles.map(str::to_owned)];
     let (stock, listener) = (rows.first(), rows.get(1));
     for row in rows {
-        let cpu: Vec<f64> = row.samples.iter().filter_map(server).collect();
+        let cpu: Vec<f64> = row.samples.iter().flatten().filter_map(server).collect();
         let range = cpu.iter().copied().reduce(f64::min).zip(cpu.iter().copied().reduce(f64::max));
         lines.push([
             row.name.clone(),
@@ -46,11 +46,12 @@ pub(crate) fn table(rows: &[Row]) -> String {
 
 fn ratio(row: &Row, floor: Option<&Row>) -> Option<f64> {
     let pairs = row.samples.iter().zip(&floor?.samples);
-    median(pairs.filter_map(|(sample, floor)| Some(server(sample)? / server(floor)?)).filter(|ratio| ratio.is_finite()))
+    let ratios = pairs.filter_map(|(sample, floor)| Some(server(sample.as_ref()?)? / server(floor.as_ref()?)?));
+    median(ratios.filter(|ratio| ratio.is_finite()))
 }
 
 fn of(row: &Row, value: impl Fn(&Sample) -> f64) -> Option<f64> {
-    median(row.samples.iter().map(value))
+    median(row.samples.iter().flatten().map(value))
 }
 
 fn server(sample: &Sample) -> Option<f64> {
@@ -97,7 +98,20 @@ mod tests {
             median_latency: Duration::from_micros(500),
             high_latency: Duration::from_micros(900),
         };
-        Row { name: name.to_owned(), samples: microseconds.iter().map(sample).collect() }
+        Row { name: name.to_owned(), samples: microseconds.iter().map(|time| Some(sample(time))).collect() }
+    }
+
+    #[test]
+    fn rounds_that_failed_are_left_out_on_both_sides() {
+        let mut rows = [row("stock", &[20, 40, 30]), row("listener", &[10, 20, 10]), row("one", &[40, 40, 90])];
+        rows[0].samples[0] = None;
+        rows[2].samples[2] = None;
+        let table = table(&rows);
+        let cells: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(cells[3][..5], ["one", "40.00", "40.00-40.00", "1.00", "3.00"]);
+        rows[2].samples.fill(None);
+        let cells = super::table(&rows);
+        assert!(cells.lines().last().unwrap().split_whitespace().skip(1).all(|cell| cell == "-"), "{cells}");
     }
 
     #[test]

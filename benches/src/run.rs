@@ -31,8 +31,8 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    /// One for each round.
-    pub(crate) samples: Vec<Sample>,
+    /// One for each round; none where the server did not answer as expected.
+    pub(crate) samples: Vec<Option<Sample>>,
 }
 
 /// What was measured in one round. Times of the CPU are for each check.
@@ -62,8 +62,17 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let mut rows: Vec<Row> = targets.iter().map(|target| Row { name: target.name(), samples: Vec::new() }).collect();
     for round in 1..=plan.rounds {
         for (target, row) in targets.iter().zip(&mut rows) {
-            let sample = measure(plan, target).await.with_context(|| format!("`{}`", row.name))?;
-            eprintln!("round {round}, {}: {:.0} checks/s", row.name, sample.checks_per_second);
+            let sample = match measure(plan, target).await {
+                Ok(sample) => {
+                    eprintln!("round {round}, {}: {:.0} checks/s", row.name, sample.checks_per_second);
+                    Some(sample)
+                }
+                // The others can be measured all the same.
+                Err(error) => {
+                    eprintln!("round {round}, {}: failed: {error:#}", row.name);
+                    None
+                }
+            };
             row.samples.push(sample);
         }
     }

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AuthConfigStatus, AuthenticationSpec, AuthorizationSpec, CallbackSpec, MetadataSpec,
-    ObjectMeta, PatternExpression, PatternExpressionOrRef, ResponseSpec,
+    AuthConfigStatus, AuthenticationSpec, AuthorizationSpec, CallbackSpec, MetadataSpec, ObjectMeta, PatternExpression,
+    PatternExpressionOrRef, ResponseSpec,
 };
 
 /// The `apiVersion` of an AuthConfig, the only one there is.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::common::{one_method, optional_method};
 use crate::schema::rules::{at_most_one, exactly_one, one_of};
 use crate::{
-    CommonEvaluatorSpec, Credentials, LabelSelector, LocalObjectReference, MethodError,
-    NamedValuesOrSelectors, ValueSource,
+    CommonEvaluatorSpec, Credentials, LabelSelector, LocalObjectReference, MethodError, NamedValuesOrSelectors,
+    ValueSource,
 };
 
 /// One way to authenticate. Exactly one method is given.
@@ -81,18 +81,8 @@ impl AuthenticationSpec {
         one_method([
             ("apiKey", self.api_key.as_ref().map(Method::ApiKey)),
             ("jwt", self.jwt.as_ref().map(Method::Jwt)),
-            (
-                "oauth2Introspection",
-                self.oauth2_introspection
-                    .as_ref()
-                    .map(Method::OAuth2Introspection),
-            ),
-            (
-                "kubernetesTokenReview",
-                self.kubernetes_token_review
-                    .as_ref()
-                    .map(Method::KubernetesTokenReview),
-            ),
+            ("oauth2Introspection", self.oauth2_introspection.as_ref().map(Method::OAuth2Introspection)),
+            ("kubernetesTokenReview", self.kubernetes_token_review.as_ref().map(Method::KubernetesTokenReview)),
             ("x509", self.x509.as_ref().map(Method::X509)),
             ("plain", self.plain.as_ref().map(Method::Plain)),
             ("anonymous", self.anonymous.as_ref().map(Method::Anonymous)),
@@ -147,14 +137,8 @@ impl JwtSpec {
     /// Where the keys come from; an error if both or neither is given.
     pub fn key_source(&self) -> Result<JwtKeySource<'_>, MethodError> {
         one_method([
-            (
-                "jwksUrl",
-                self.jwks_url.as_deref().map(JwtKeySource::JwksUrl),
-            ),
-            (
-                "issuerUrl",
-                self.issuer_url.as_deref().map(JwtKeySource::IssuerUrl),
-            ),
+            ("jwksUrl", self.jwks_url.as_deref().map(JwtKeySource::JwksUrl)),
+            ("issuerUrl", self.issuer_url.as_deref().map(JwtKeySource::IssuerUrl)),
         ])
     }
 }
@@ -244,25 +228,10 @@ impl X509Spec {
             return Ok(None);
         };
         optional_method([
-            (
-                "xfccHeader",
-                source.xfcc_header.as_deref().map(X509Source::XfccHeader),
-            ),
-            (
-                "clientCertHeader",
-                source
-                    .client_cert_header
-                    .as_deref()
-                    .map(X509Source::ClientCertHeader),
-            ),
-            (
-                "expression",
-                source.expression.as_deref().map(X509Source::Expression),
-            ),
-            (
-                "jsonPath",
-                source.json_path.as_deref().map(X509Source::JsonPath),
-            ),
+            ("xfccHeader", source.xfcc_header.as_deref().map(X509Source::XfccHeader)),
+            ("clientCertHeader", source.client_cert_header.as_deref().map(X509Source::ClientCertHeader)),
+            ("expression", source.expression.as_deref().map(X509Source::Expression)),
+            ("jsonPath", source.json_path.as_deref().map(X509Source::JsonPath)),
         ])
     }
 }
@@ -290,18 +259,9 @@ impl PlainIdentitySpec {
     /// Where the identity is taken from; an error unless exactly one member is given.
     pub fn source(&self) -> Result<ValueSource<'_>, MethodError> {
         one_method([
-            (
-                "selector",
-                self.selector.as_deref().map(ValueSource::Selector),
-            ),
-            (
-                "expression",
-                self.expression.as_deref().map(ValueSource::Expression),
-            ),
-            (
-                "jsonPath",
-                self.json_path.as_deref().map(ValueSource::JsonPath),
-            ),
+            ("selector", self.selector.as_deref().map(ValueSource::Selector)),
+            ("expression", self.expression.as_deref().map(ValueSource::Expression)),
+            ("jsonPath", self.json_path.as_deref().map(ValueSource::JsonPath)),
         ])
     }
 }

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::common::one_method;
 use crate::schema::rules::{at_least_one, exactly_one, not_empty};
 use crate::{
-    CommonEvaluatorSpec, HttpEndpointSpec, MethodError, PatternExpressionOrRef, SecretKeyReference,
-    ValueOrSelector,
+    CommonEvaluatorSpec, HttpEndpointSpec, MethodError, PatternExpressionOrRef, SecretKeyReference, ValueOrSelector,
 };
 
 /// One rule that must grant access. Exactly one method is given.
@@ -53,16 +52,11 @@ impl AuthorizationSpec {
     pub fn method(&self) -> Result<AuthorizationMethod<'_>, MethodError> {
         use AuthorizationMethod as Method;
         one_method([
-            (
-                "patternMatching",
-                self.pattern_matching.as_ref().map(Method::PatternMatching),
-            ),
+            ("patternMatching", self.pattern_matching.as_ref().map(Method::PatternMatching)),
             ("opa", self.opa.as_ref().map(Method::Opa)),
             (
                 "kubernetesSubjectAccessReview",
-                self.kubernetes_subject_access_review
-                    .as_ref()
-                    .map(Method::KubernetesSubjectAccessReview),
+                self.kubernetes_subject_access_review.as_ref().map(Method::KubernetesSubjectAccessReview),
             ),
             ("spicedb", self.spicedb.as_ref().map(Method::SpiceDb)),
         ])
@@ -113,10 +107,7 @@ impl OpaSpec {
     pub fn policy(&self) -> Result<OpaPolicy<'_>, MethodError> {
         one_method([
             ("rego", self.rego.as_deref().map(OpaPolicy::Rego)),
-            (
-                "externalPolicy",
-                self.external_policy.as_ref().map(OpaPolicy::ExternalPolicy),
-            ),
+            ("externalPolicy", self.external_policy.as_ref().map(OpaPolicy::ExternalPolicy)),
         ])
     }
 }

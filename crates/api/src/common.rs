@@ -85,10 +85,7 @@ pub enum ValueSource<'a> {
 impl ValueOrSelector {
     /// A fixed value.
     pub fn fixed(value: impl Into<serde_json::Value>) -> Self {
-        Self {
-            value: Some(value.into()),
-            ..Self::default()
-        }
+        Self { value: Some(value.into()), ..Self::default() }
     }
 
     /// Where the value comes from: the first of `expression`, `jsonPath`, `selector` and `value` that is given and not
@@ -185,39 +182,18 @@ impl Credentials {
     /// Where the credential stands; an error if several members are given.
     pub fn location(&self) -> Result<CredentialLocation<'_>, MethodError> {
         fn name(name: &str) -> &str {
-            if name.is_empty() {
-                DEFAULT_IDENTIFIER
-            } else {
-                name
-            }
+            if name.is_empty() { DEFAULT_IDENTIFIER } else { name }
         }
         let location = optional_method([
             (
                 "authorizationHeader",
                 self.authorization_header.as_ref().map(|header| {
-                    CredentialLocation::AuthorizationHeader(name(
-                        header.prefix.as_deref().unwrap_or_default(),
-                    ))
+                    CredentialLocation::AuthorizationHeader(name(header.prefix.as_deref().unwrap_or_default()))
                 }),
             ),
-            (
-                "customHeader",
-                self.custom_header
-                    .as_ref()
-                    .map(|at| CredentialLocation::CustomHeader(name(&at.name))),
-            ),
-            (
-                "queryString",
-                self.query_string
-                    .as_ref()
-                    .map(|at| CredentialLocation::QueryString(name(&at.name))),
-            ),
-            (
-                "cookie",
-                self.cookie
-                    .as_ref()
-                    .map(|at| CredentialLocation::Cookie(name(&at.name))),
-            ),
+            ("customHeader", self.custom_header.as_ref().map(|at| CredentialLocation::CustomHeader(name(&at.name)))),
+            ("queryString", self.query_string.as_ref().map(|at| CredentialLocation::QueryString(name(&at.name)))),
+            ("cookie", self.cookie.as_ref().map(|at| CredentialLocation::Cookie(name(&at.name)))),
         ])?;
         Ok(location.unwrap_or_default())
     }
@@ -253,12 +229,7 @@ pub struct MethodError {
 
 impl fmt::Display for MethodError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "exactly one of {} is needed, found {}",
-            quoted(&self.choices),
-            found(&self.given)
-        )
+        write!(f, "exactly one of {} is needed, found {}", quoted(&self.choices), found(&self.given))
     }
 }
 
@@ -266,31 +237,18 @@ impl std::error::Error for MethodError {}
 
 /// `` `a`, `b` `` for messages.
 pub(crate) fn quoted(names: &[impl AsRef<str>]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{}`", name.as_ref()))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
 /// `` none `` or the names, for messages.
 pub(crate) fn found(names: &[impl AsRef<str>]) -> String {
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        quoted(names)
-    }
+    if names.is_empty() { "none".to_owned() } else { quoted(names) }
 }
 
 /// The one candidate that is given.
-pub(crate) fn one_method<T, const N: usize>(
-    candidates: [(&'static str, Option<T>); N],
-) -> Result<T, MethodError> {
+pub(crate) fn one_method<T, const N: usize>(candidates: [(&'static str, Option<T>); N]) -> Result<T, MethodError> {
     let choices = candidates.iter().map(|(name, _)| *name).collect();
-    optional_method(candidates)?.ok_or(MethodError {
-        given: Vec::new(),
-        choices,
-    })
+    optional_method(candidates)?.ok_or(MethodError { given: Vec::new(), choices })
 }
 
 /// The one candidate that is given, or none.
@@ -306,11 +264,7 @@ pub(crate) fn optional_method<T, const N: usize>(
             method = Some(candidate);
         }
     }
-    if given.len() > 1 {
-        Err(MethodError { given, choices })
-    } else {
-        Ok(method)
-    }
+    if given.len() > 1 { Err(MethodError { given, choices }) } else { Ok(method) }
 }
 
 #[cfg(test)]
@@ -323,30 +277,15 @@ mod tests {
     fn a_value_comes_from_the_first_source_that_is_not_empty() {
         let (null, five, text, object) = (Value::Null, json!(5), json!("a"), json!({"a": [1]}));
         let table = [
-            (
-                json!({"value": "a", "selector": "auth.identity.x"}),
-                ValueSource::Selector("auth.identity.x"),
-            ),
-            (
-                json!({"value": "a", "selector": "s", "expression": "'e'"}),
-                ValueSource::Expression("'e'"),
-            ),
+            (json!({"value": "a", "selector": "auth.identity.x"}), ValueSource::Selector("auth.identity.x")),
+            (json!({"value": "a", "selector": "s", "expression": "'e'"}), ValueSource::Expression("'e'")),
             (json!({"value": 5}), ValueSource::Static(&five)),
             (json!({"value": {"a": [1]}}), ValueSource::Static(&object)),
             (json!({}), ValueSource::Static(&null)),
             (json!({"value": null}), ValueSource::Static(&null)),
-            (
-                json!({"expression": "", "value": "a"}),
-                ValueSource::Static(&text),
-            ),
-            (
-                json!({"expression": "", "selector": "", "jsonPath": ""}),
-                ValueSource::Static(&null),
-            ),
-            (
-                json!({"jsonPath": "$.auth"}),
-                ValueSource::JsonPath("$.auth"),
-            ),
+            (json!({"expression": "", "value": "a"}), ValueSource::Static(&text)),
+            (json!({"expression": "", "selector": "", "jsonPath": ""}), ValueSource::Static(&null)),
+            (json!({"jsonPath": "$.auth"}), ValueSource::JsonPath("$.auth")),
         ];
         for (input, expected) in table {
             let spec: ValueOrSelector = serde_json::from_value(input.clone()).unwrap();
@@ -358,57 +297,29 @@ mod tests {
     fn credentials_stand_after_bearer_unless_said_otherwise() {
         let table = [
             (json!({}), CredentialLocation::AuthorizationHeader("Bearer")),
-            (
-                json!({"authorizationHeader": {}}),
-                CredentialLocation::AuthorizationHeader("Bearer"),
-            ),
-            (
-                json!({"authorizationHeader": {"prefix": ""}}),
-                CredentialLocation::AuthorizationHeader("Bearer"),
-            ),
-            (
-                json!({"authorizationHeader": {"prefix": "APIKEY"}}),
-                CredentialLocation::AuthorizationHeader("APIKEY"),
-            ),
-            (
-                json!({"customHeader": {"name": "x-key"}}),
-                CredentialLocation::CustomHeader("x-key"),
-            ),
-            (
-                json!({"customHeader": {"name": ""}}),
-                CredentialLocation::CustomHeader("Bearer"),
-            ),
-            (
-                json!({"queryString": {"name": "key"}}),
-                CredentialLocation::QueryString("key"),
-            ),
-            (
-                json!({"cookie": {"name": "KEY"}}),
-                CredentialLocation::Cookie("KEY"),
-            ),
+            (json!({"authorizationHeader": {}}), CredentialLocation::AuthorizationHeader("Bearer")),
+            (json!({"authorizationHeader": {"prefix": ""}}), CredentialLocation::AuthorizationHeader("Bearer")),
+            (json!({"authorizationHeader": {"prefix": "APIKEY"}}), CredentialLocation::AuthorizationHeader("APIKEY")),
+            (json!({"customHeader": {"name": "x-key"}}), CredentialLocation::CustomHeader("x-key")),
+            (json!({"customHeader": {"name": ""}}), CredentialLocation::CustomHeader("Bearer")),
+            (json!({"queryString": {"name": "key"}}), CredentialLocation::QueryString("key")),
+            (json!({"cookie": {"name": "KEY"}}), CredentialLocation::Cookie("KEY")),
         ];
         for (input, expected) in table {
             let credentials: Credentials = serde_json::from_value(input.clone()).unwrap();
             assert_eq!(credentials.location(), Ok(expected), "{input}");
         }
         let two: Credentials =
-            serde_json::from_value(json!({"cookie": {"name": "a"}, "queryString": {"name": "b"}}))
-                .unwrap();
+            serde_json::from_value(json!({"cookie": {"name": "a"}, "queryString": {"name": "b"}})).unwrap();
         assert_eq!(two.location().unwrap_err().given, ["queryString", "cookie"]);
     }
 
     #[test]
     fn a_missing_or_doubtful_method_is_an_error_that_names_the_choices() {
         let none = one_method([("a", None::<u8>), ("b", None)]).unwrap_err();
-        assert_eq!(
-            none.to_string(),
-            "exactly one of `a`, `b` is needed, found none"
-        );
+        assert_eq!(none.to_string(), "exactly one of `a`, `b` is needed, found none");
         let both = one_method([("a", Some(1)), ("b", Some(2))]).unwrap_err();
-        assert_eq!(
-            both.to_string(),
-            "exactly one of `a`, `b` is needed, found `a`, `b`"
-        );
+        assert_eq!(both.to_string(), "exactly one of `a`, `b` is needed, found `a`, `b`");
         assert_eq!(one_method([("a", None), ("b", Some(2))]), Ok(2));
         assert_eq!(optional_method([("a", None::<u8>)]), Ok(None));
     }

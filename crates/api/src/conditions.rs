@@ -103,41 +103,20 @@ pub enum Comparison<'a> {
 }
 
 /// What a condition can be, for messages.
-const CHOICES: [&str; 6] = [
-    "patternRef",
-    "operator and selector",
-    "operator and jsonPath",
-    "all",
-    "any",
-    "predicate",
-];
+const CHOICES: [&str; 6] = ["patternRef", "operator and selector", "operator and jsonPath", "all", "any", "predicate"];
 
 impl PatternExpressionOrRef {
     /// What kind of condition this is; an error unless it is exactly one kind.
     pub fn condition(&self) -> Result<Condition<'_>, MethodError> {
-        let [selector, json_path] =
-            comparisons(&self.selector, &self.json_path, self.operator, &self.value);
-        let [
-            pattern_ref,
-            operator_and_selector,
-            operator_and_json_path,
-            all,
-            any,
-            predicate,
-        ] = CHOICES;
+        let [selector, json_path] = comparisons(&self.selector, &self.json_path, self.operator, &self.value);
+        let [pattern_ref, operator_and_selector, operator_and_json_path, all, any, predicate] = CHOICES;
         crate::common::one_method([
-            (
-                pattern_ref,
-                self.pattern_ref.as_deref().map(Condition::PatternRef),
-            ),
+            (pattern_ref, self.pattern_ref.as_deref().map(Condition::PatternRef)),
             (operator_and_selector, selector.map(Condition::Comparison)),
             (operator_and_json_path, json_path.map(Condition::Comparison)),
             (all, self.all.as_deref().map(Condition::All)),
             (any, self.any.as_deref().map(Condition::Any)),
-            (
-                predicate,
-                self.predicate.as_deref().map(Condition::Predicate),
-            ),
+            (predicate, self.predicate.as_deref().map(Condition::Predicate)),
         ])
     }
 }
@@ -145,13 +124,9 @@ impl PatternExpressionOrRef {
 impl PatternExpression {
     /// What is compared; an error if a part is missing, or both selector and JSONPath are given.
     pub fn comparison(&self) -> Result<Comparison<'_>, MethodError> {
-        let [selector, json_path] =
-            comparisons(&self.selector, &self.json_path, self.operator, &self.value);
+        let [selector, json_path] = comparisons(&self.selector, &self.json_path, self.operator, &self.value);
         let [_, operator_and_selector, operator_and_json_path, ..] = CHOICES;
-        crate::common::one_method([
-            (operator_and_selector, selector),
-            (operator_and_json_path, json_path),
-        ])
+        crate::common::one_method([(operator_and_selector, selector), (operator_and_json_path, json_path)])
     }
 }
 
@@ -162,14 +137,8 @@ fn comparisons<'a>(
     value: &'a Option<String>,
 ) -> [Option<Comparison<'a>>; 2] {
     let value = value.as_deref().unwrap_or_default();
-    let selector = selector
-        .as_deref()
-        .zip(operator)
-        .map(|(path, how)| Comparison::Selector(path, how, value));
-    let json_path = json_path
-        .as_deref()
-        .zip(operator)
-        .map(|(path, how)| Comparison::JsonPath(path, how, value));
+    let selector = selector.as_deref().zip(operator).map(|(path, how)| Comparison::Selector(path, how, value));
+    let json_path = json_path.as_deref().zip(operator).map(|(path, how)| Comparison::JsonPath(path, how, value));
     [selector, json_path]
 }
 
@@ -184,55 +153,32 @@ mod tests {
         fn parse(value: Value) -> PatternExpressionOrRef {
             serde_json::from_value(value).unwrap()
         }
-        let comparison =
-            parse(json!({"selector": "request.method", "operator": "eq", "value": "GET"}));
+        let comparison = parse(json!({"selector": "request.method", "operator": "eq", "value": "GET"}));
         let expected = Comparison::Selector("request.method", Operator::Eq, "GET");
         assert_eq!(comparison.condition(), Ok(Condition::Comparison(expected)));
 
         let without_value = parse(json!({"jsonPath": "$.request.method", "operator": "neq"}));
         let expected = Comparison::JsonPath("$.request.method", Operator::Neq, "");
-        assert_eq!(
-            without_value.condition(),
-            Ok(Condition::Comparison(expected))
-        );
+        assert_eq!(without_value.condition(), Ok(Condition::Comparison(expected)));
 
-        assert_eq!(
-            parse(json!({"predicate": "true"})).condition(),
-            Ok(Condition::Predicate("true"))
-        );
-        assert_eq!(
-            parse(json!({"patternRef": "p"})).condition(),
-            Ok(Condition::PatternRef("p"))
-        );
-        assert_eq!(
-            parse(json!({"any": []})).condition(),
-            Ok(Condition::Any(&[]))
-        );
+        assert_eq!(parse(json!({"predicate": "true"})).condition(), Ok(Condition::Predicate("true")));
+        assert_eq!(parse(json!({"patternRef": "p"})).condition(), Ok(Condition::PatternRef("p")));
+        assert_eq!(parse(json!({"any": []})).condition(), Ok(Condition::Any(&[])));
         let nested = parse(json!({"all": [{"predicate": "true"}]}));
         assert!(matches!(nested.condition(), Ok(Condition::All([_]))));
 
         for (wrong, given) in [
             (json!({}), vec![]),
             (json!({"operator": "eq", "value": "GET"}), vec![]),
-            (
-                json!({"selector": "request.method", "value": "GET"}),
-                vec![],
-            ),
-            (
-                json!({"predicate": "true", "patternRef": "p"}),
-                vec!["patternRef", "predicate"],
-            ),
+            (json!({"selector": "request.method", "value": "GET"}), vec![]),
+            (json!({"predicate": "true", "patternRef": "p"}), vec!["patternRef", "predicate"]),
             (json!({"all": [], "any": []}), vec!["all", "any"]),
             (
                 json!({"selector": "s", "jsonPath": "$.s", "operator": "eq"}),
                 vec!["operator and selector", "operator and jsonPath"],
             ),
         ] {
-            assert_eq!(
-                parse(wrong.clone()).condition().unwrap_err().given,
-                given,
-                "{wrong}"
-            );
+            assert_eq!(parse(wrong.clone()).condition().unwrap_err().given, given, "{wrong}");
         }
     }
 
@@ -242,15 +188,8 @@ mod tests {
             serde_json::from_value(value).unwrap()
         }
         let whole = parse(json!({"selector": "a", "operator": "incl", "value": "v"}));
-        assert_eq!(
-            whole.comparison(),
-            Ok(Comparison::Selector("a", Operator::Incl, "v"))
-        );
-        for wrong in [
-            json!({}),
-            json!({"selector": "a"}),
-            json!({"operator": "eq"}),
-        ] {
+        assert_eq!(whole.comparison(), Ok(Comparison::Selector("a", Operator::Incl, "v")));
+        for wrong in [json!({}), json!({"selector": "a"}), json!({"operator": "eq"})] {
             assert!(parse(wrong.clone()).comparison().is_err(), "{wrong}");
         }
     }

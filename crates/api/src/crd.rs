@@ -37,8 +37,7 @@ fn described(description: &str, schema: &Schema) -> Value {
 /// The CustomResourceDefinition of AuthConfigs, for `apiextensions.k8s.io/v1`.
 pub fn crds() -> Value {
     let column = |name: &str, path: &str, kind: &str, priority: u8| {
-        let mut column =
-            json!({"jsonPath": format!(".status.summary.{path}"), "name": name, "type": kind});
+        let mut column = json!({"jsonPath": format!(".status.summary.{path}"), "name": name, "type": kind});
         if let (Some(column), 1..) = (column.as_object_mut(), priority) {
             column.insert("priority".to_owned(), priority.into());
         }

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::one_method;
 use crate::schema::rules::{at_most_one, exactly_one};
-use crate::{
-    Credentials, MethodError, NamedValuesOrSelectors, SecretKeyReference, ValueOrSelector,
-};
+use crate::{Credentials, MethodError, NamedValuesOrSelectors, SecretKeyReference, ValueOrSelector};
 
 /// An HTTP request. Exactly one of `url` and `urlExpression` is given, and at most one of `body` and `bodyParameters`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,10 +67,7 @@ impl HttpEndpointSpec {
     pub fn url_source(&self) -> Result<UrlSource<'_>, MethodError> {
         one_method([
             ("url", self.url.as_deref().map(UrlSource::Url)),
-            (
-                "urlExpression",
-                self.url_expression.as_deref().map(UrlSource::Expression),
-            ),
+            ("urlExpression", self.url_expression.as_deref().map(UrlSource::Expression)),
         ])
     }
 }

@@ -42,15 +42,10 @@ pub struct LabelSelectorRequirement {
 impl LabelSelector {
     /// The requirements, checked; an error names the first that is wrong.
     pub fn selector(&self) -> Result<Selector, SelectorError> {
-        let mut requirements =
-            Vec::with_capacity(self.match_labels.len() + self.match_expressions.len());
+        let mut requirements = Vec::with_capacity(self.match_labels.len() + self.match_expressions.len());
         for (key, value) in &self.match_labels {
             let at = format!("matchLabels.{key}");
-            requirements.push(Requirement::new(
-                key,
-                RequirementKind::In([value.clone()].into()),
-                &at,
-            )?);
+            requirements.push(Requirement::new(key, RequirementKind::In([value.clone()].into()), &at)?);
         }
         for (index, expression) in self.match_expressions.iter().enumerate() {
             let at = format!("matchExpressions[{index}]");
@@ -62,22 +57,13 @@ impl LabelSelector {
                 "DoesNotExist" => RequirementKind::DoesNotExist,
                 other => {
                     let message = format!("\"{other}\" is not a valid label selector operator");
-                    return Err(SelectorError {
-                        path: format!("{at}.operator"),
-                        message,
-                    });
+                    return Err(SelectorError { path: format!("{at}.operator"), message });
                 }
             };
-            if matches!(
-                kind,
-                RequirementKind::Exists | RequirementKind::DoesNotExist
-            ) && !expression.values.is_empty()
+            if matches!(kind, RequirementKind::Exists | RequirementKind::DoesNotExist) && !expression.values.is_empty()
             {
                 let message = format!("must be empty for the operator `{}`", expression.operator);
-                return Err(SelectorError {
-                    path: format!("{at}.values"),
-                    message,
-                });
+                return Err(SelectorError { path: format!("{at}.values"), message });
             }
             requirements.push(Requirement::new(&expression.key, kind, &at)?);
         }
@@ -86,8 +72,7 @@ impl LabelSelector {
 
     /// Whether an object with these labels is selected. A selector with a wrong requirement selects nothing.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.selector()
-            .is_ok_and(|selector| selector.matches(labels))
+        self.selector().is_ok_and(|selector| selector.matches(labels))
     }
 }
 
@@ -132,11 +117,7 @@ pub struct SelectorError {
 
 impl fmt::Display for SelectorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.path, self.message)
-        }
+        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
     }
 }
 
@@ -145,9 +126,7 @@ impl std::error::Error for SelectorError {}
 impl Selector {
     /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.requirements
-            .iter()
-            .all(|requirement| requirement.matches(labels))
+        self.requirements.iter().all(|requirement| requirement.matches(labels))
     }
 
     /// The requirements, all of which must be met.
@@ -161,29 +140,17 @@ impl Requirement {
     fn new(key: &str, kind: RequirementKind, at: &str) -> Result<Self, SelectorError> {
         let fail = |path: String, message: String| Err(SelectorError { path, message });
         if !is_label_key(key) {
-            return fail(
-                at.to_owned(),
-                format!("`{key}` is not a valid name of a label"),
-            );
+            return fail(at.to_owned(), format!("`{key}` is not a valid name of a label"));
         }
         if let RequirementKind::In(values) | RequirementKind::NotIn(values) = &kind {
             if values.is_empty() {
-                return fail(
-                    format!("{at}.values"),
-                    "for the operators `In` and `NotIn` values are needed".to_owned(),
-                );
+                return fail(format!("{at}.values"), "for the operators `In` and `NotIn` values are needed".to_owned());
             }
             if let Some(value) = values.iter().find(|value| !is_label_value(value)) {
-                return fail(
-                    at.to_owned(),
-                    format!("`{value}` is not a valid value of a label"),
-                );
+                return fail(at.to_owned(), format!("`{value}` is not a valid value of a label"));
             }
         }
-        Ok(Self {
-            key: key.to_owned(),
-            kind,
-        })
+        Ok(Self { key: key.to_owned(), kind })
     }
 
     /// The name of the label.
@@ -227,9 +194,7 @@ fn is_label_value(value: &str) -> bool {
     bytes.len() <= 63
         && edge(bytes.first())
         && edge(bytes.last())
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
 #[cfg(test)]
@@ -253,56 +218,16 @@ mod tests {
             (json!({"matchLabels": {"a": "b"}}), "a=b c=d", true),
             (json!({"matchLabels": {"a": "b"}}), "a=c", false),
             (json!({"matchLabels": {"a": "b", "c": "d"}}), "a=b", false),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}]}),
-                "a=y",
-                true,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}]}),
-                "a=z",
-                false,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}]}),
-                "",
-                false,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}),
-                "a=x",
-                false,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}),
-                "a=y",
-                true,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}),
-                "b=x",
-                true,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}),
-                "a=",
-                true,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}),
-                "b=a",
-                false,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
-                "a=b",
-                false,
-            ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
-                "b=a",
-                true,
-            ),
+            (json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}]}), "a=y", true),
+            (json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}]}), "a=z", false),
+            (json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}]}), "", false),
+            (json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}), "a=x", false),
+            (json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}), "a=y", true),
+            (json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x"]}]}), "b=x", true),
+            (json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}), "a=", true),
+            (json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}), "b=a", false),
+            (json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}), "a=b", false),
+            (json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}), "b=a", true),
             (
                 json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}),
                 "a=b",
@@ -311,11 +236,7 @@ mod tests {
         ];
         for (selector, object, expected) in table {
             let parsed: LabelSelector = serde_json::from_value(selector.clone()).unwrap();
-            assert_eq!(
-                parsed.matches(&labels(object)),
-                expected,
-                "{selector} on `{object}`"
-            );
+            assert_eq!(parsed.matches(&labels(object)), expected, "{selector} on `{object}`");
         }
     }
 
@@ -338,18 +259,9 @@ mod tests {
                 json!({"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}),
                 "matchExpressions[0].values: must be empty for the operator `Exists`",
             ),
-            (
-                json!({"matchLabels": {"": "b"}}),
-                "matchLabels.: `` is not a valid name of a label",
-            ),
-            (
-                json!({"matchLabels": {"a": "b c"}}),
-                "matchLabels.a: `b c` is not a valid value of a label",
-            ),
-            (
-                json!({"matchLabels": {"X/a": "b"}}),
-                "matchLabels.X/a: `X/a` is not a valid name of a label",
-            ),
+            (json!({"matchLabels": {"": "b"}}), "matchLabels.: `` is not a valid name of a label"),
+            (json!({"matchLabels": {"a": "b c"}}), "matchLabels.a: `b c` is not a valid value of a label"),
+            (json!({"matchLabels": {"X/a": "b"}}), "matchLabels.X/a: `X/a` is not a valid name of a label"),
         ];
         for (selector, expected) in table {
             let parsed: LabelSelector = serde_json::from_value(selector.clone()).unwrap();

@@ -36,25 +36,21 @@ mod yaml;
 pub use auth_config::{API_VERSION, AuthConfig, AuthConfigSpec, KIND};
 pub use authentication::{
     AnonymousSpec, ApiKeySpec, AuthenticationMethod, AuthenticationSpec, JwtKeySource, JwtSpec,
-    KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec, X509Source,
-    X509SourceSpec, X509Spec,
+    KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec, X509Source, X509SourceSpec, X509Spec,
 };
 pub use authorization::{
-    AuthorizationMethod, AuthorizationSpec, ExternalPolicySpec, KubernetesSubjectAccessReviewSpec,
-    OpaPolicy, OpaSpec, PatternMatchingSpec, RegoVersion, ResourceAttributesSpec,
-    SpiceDbObjectSpec, SpiceDbSpec,
+    AuthorizationMethod, AuthorizationSpec, ExternalPolicySpec, KubernetesSubjectAccessReviewSpec, OpaPolicy, OpaSpec,
+    PatternMatchingSpec, RegoVersion, ResourceAttributesSpec, SpiceDbObjectSpec, SpiceDbSpec,
 };
 pub use callbacks::CallbackSpec;
 pub use common::{
-    AuthorizationHeaderSpec, CommonEvaluatorSpec, CredentialLocation, Credentials,
-    EvaluatorCaching, LocalObjectReference, MethodError, NamedLocation, NamedValuesOrSelectors,
-    SecretKeyReference, ValueOrSelector, ValueSource,
+    AuthorizationHeaderSpec, CommonEvaluatorSpec, CredentialLocation, Credentials, EvaluatorCaching,
+    LocalObjectReference, MethodError, NamedLocation, NamedValuesOrSelectors, SecretKeyReference, ValueOrSelector,
+    ValueSource,
 };
 pub use conditions::{Comparison, Condition, Operator, PatternExpression, PatternExpressionOrRef};
 pub use crd::{crds, crds_yaml, schema};
-pub use http_endpoint::{
-    ContentType, HttpEndpointSpec, HttpMethod, OAuth2ClientAuthentication, UrlSource,
-};
+pub use http_endpoint::{ContentType, HttpEndpointSpec, HttpMethod, OAuth2ClientAuthentication, UrlSource};
 pub use label_selector::{
     LabelSelector, LabelSelectorRequirement, Requirement, RequirementKind, Selector, SelectorError,
 };
@@ -62,13 +58,10 @@ pub use lines::Lines;
 pub use metadata::{MetadataMethod, MetadataSpec, UmaSpec, UserInfoSource, UserInfoSpec};
 pub use object_meta::ObjectMeta;
 pub use problem::Problem;
-pub use read::{
-    AuthConfigDocument, Document, IgnoredDocument, SecretDocument, UnreadableDocument,
-    read_documents,
-};
+pub use read::{AuthConfigDocument, Document, IgnoredDocument, SecretDocument, UnreadableDocument, read_documents};
 pub use response::{
-    DenyWithSpec, JsonResponseSpec, ResponseSpec, SigningAlgorithm, SigningKeyRef,
-    SuccessResponseMethod, SuccessResponseSpec, SuccessSpec, WristbandSpec,
+    DenyWithSpec, JsonResponseSpec, ResponseSpec, SigningAlgorithm, SigningKeyRef, SuccessResponseMethod,
+    SuccessResponseSpec, SuccessSpec, WristbandSpec,
 };
 pub use secret::Secret;
 pub use status::{AuthConfigCondition, AuthConfigStatus, AuthConfigSummary};

@@ -54,39 +54,21 @@ mod tests {
     use super::*;
 
     fn leaf(line: usize) -> Lines {
-        Lines {
-            line,
-            ..Lines::default()
-        }
+        Lines { line, ..Lines::default() }
     }
 
     #[test]
     fn fields_are_found_or_else_what_is_around_them() {
-        let members = |list: Vec<(&str, Lines)>| {
-            list.into_iter()
-                .map(|(name, lines)| (name.to_owned(), lines))
-                .collect()
-        };
-        let items = Lines {
-            line: 3,
-            items: vec![leaf(4), leaf(5)],
-            ..Lines::default()
-        };
+        let members =
+            |list: Vec<(&str, Lines)>| list.into_iter().map(|(name, lines)| (name.to_owned(), lines)).collect();
+        let items = Lines { line: 3, items: vec![leaf(4), leaf(5)], ..Lines::default() };
         let names = Lines {
             line: 6,
             members: members(vec![("a", leaf(7)), ("a.b", leaf(8)), ("x[0]", leaf(9))]),
             items: vec![],
         };
-        let spec = Lines {
-            line: 2,
-            members: members(vec![("when", items), ("names", names)]),
-            items: vec![],
-        };
-        let document = Lines {
-            line: 1,
-            members: members(vec![("spec", spec)]),
-            items: vec![],
-        };
+        let spec = Lines { line: 2, members: members(vec![("when", items), ("names", names)]), items: vec![] };
+        let document = Lines { line: 1, members: members(vec![("spec", spec)]), items: vec![] };
         for (path, line) in [
             ("", 1),
             ("metadata.name", 1),

@@ -44,10 +44,7 @@ impl MetadataSpec {
     pub fn method(&self) -> Result<MetadataMethod<'_>, MethodError> {
         one_method([
             ("http", self.http.as_ref().map(MetadataMethod::Http)),
-            (
-                "userInfo",
-                self.user_info.as_ref().map(MetadataMethod::UserInfo),
-            ),
+            ("userInfo", self.user_info.as_ref().map(MetadataMethod::UserInfo)),
             ("uma", self.uma.as_ref().map(MetadataMethod::Uma)),
         ])
     }
@@ -86,18 +83,8 @@ impl UserInfoSpec {
     /// Which endpoint is asked; an error if both or neither is given.
     pub fn source(&self) -> Result<UserInfoSource<'_>, MethodError> {
         one_method([
-            (
-                "identitySource",
-                self.identity_source
-                    .as_deref()
-                    .map(UserInfoSource::IdentitySource),
-            ),
-            (
-                "userInfoUrl",
-                self.user_info_url
-                    .as_deref()
-                    .map(UserInfoSource::UserInfoUrl),
-            ),
+            ("identitySource", self.identity_source.as_deref().map(UserInfoSource::IdentitySource)),
+            ("userInfoUrl", self.user_info_url.as_deref().map(UserInfoSource::UserInfoUrl)),
         ])
     }
 }

@@ -78,11 +78,8 @@ impl ObjectMeta {
     pub fn to_json(&self) -> Value {
         let text = |text: &str| (!text.is_empty()).then(|| Value::from(text));
         let map = |map: &BTreeMap<String, String>| {
-            (!map.is_empty()).then(|| {
-                map.iter()
-                    .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
-                    .collect()
-            })
+            (!map.is_empty())
+                .then(|| map.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect())
         };
         let mut json = Map::new();
         for member in MEMBERS {
@@ -91,10 +88,7 @@ impl ObjectMeta {
                 "namespace" => text(&self.namespace),
                 "uid" => self.uid.as_deref().and_then(text),
                 "resourceVersion" => self.resource_version.as_deref().and_then(text),
-                "generation" => self
-                    .generation
-                    .filter(|generation| *generation != 0)
-                    .map(Value::from),
+                "generation" => self.generation.filter(|generation| *generation != 0).map(Value::from),
                 "creationTimestamp" => self.creation_timestamp.as_deref().and_then(text),
                 "labels" => map(&self.labels),
                 "annotations" => map(&self.annotations),
@@ -108,23 +102,13 @@ impl ObjectMeta {
     }
 
     /// Reads `metadata` of a document, as far as it can be read.
-    pub(crate) fn read(
-        metadata: Option<Value>,
-        unknown: UnknownFields,
-        problems: &mut Problems,
-    ) -> Self {
-        let mut meta = Self {
-            namespace: DEFAULT_NAMESPACE.to_owned(),
-            ..Self::default()
-        };
+    pub(crate) fn read(metadata: Option<Value>, unknown: UnknownFields, problems: &mut Problems) -> Self {
+        let mut meta = Self { namespace: DEFAULT_NAMESPACE.to_owned(), ..Self::default() };
         let members = match metadata {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(members)) => members,
             Some(other) => {
-                problems.add(
-                    "metadata",
-                    format!("must be of type object, found {}", type_name(&other)),
-                );
+                problems.add("metadata", format!("must be of type object, found {}", type_name(&other)));
                 return meta;
             }
         };
@@ -143,9 +127,7 @@ impl ObjectMeta {
                 _ if value.is_null() => {}
                 "name" => meta.name = read_text(&name, value).unwrap_or_default(),
                 "namespace" => {
-                    if let Some(namespace) =
-                        read_text(&name, value).filter(|namespace| !namespace.is_empty())
-                    {
+                    if let Some(namespace) = read_text(&name, value).filter(|namespace| !namespace.is_empty()) {
                         meta.namespace = namespace;
                     }
                 }
@@ -161,21 +143,13 @@ impl ObjectMeta {
                         wrong_types.push((name, "object", type_name(&value)));
                         continue;
                     };
-                    let map = if name == "labels" {
-                        &mut meta.labels
-                    } else {
-                        &mut meta.annotations
-                    };
+                    let map = if name == "labels" { &mut meta.labels } else { &mut meta.annotations };
                     for (key, value) in entries {
                         match value {
                             Value::String(value) => {
                                 map.insert(key, value);
                             }
-                            other => wrong_types.push((
-                                format!("{name}.{key}"),
-                                "string",
-                                type_name(&other),
-                            )),
+                            other => wrong_types.push((format!("{name}.{key}"), "string", type_name(&other))),
                         }
                     }
                 }
@@ -186,10 +160,7 @@ impl ObjectMeta {
             }
         }
         for (name, expected, found) in wrong_types {
-            problems.add(
-                format!("metadata.{name}"),
-                format!("must be of type {expected}, found {found}"),
-            );
+            problems.add(format!("metadata.{name}"), format!("must be of type {expected}, found {found}"));
         }
         if unknown == UnknownFields::Refuse {
             for name in unknown_members {
@@ -197,10 +168,7 @@ impl ObjectMeta {
                     problems.count();
                     continue;
                 }
-                problems.add(
-                    format!("metadata.{name}"),
-                    suggest(&name, MEMBERS.iter().copied()),
-                );
+                problems.add(format!("metadata.{name}"), suggest(&name, MEMBERS.iter().copied()));
             }
         }
         if meta.name.is_empty() {
@@ -240,9 +208,7 @@ fn is_dns_part(part: &str) -> bool {
     let letter_or_digit = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     bytes.first().is_some_and(letter_or_digit)
         && bytes.last().is_some_and(letter_or_digit)
-        && bytes
-            .iter()
-            .all(|byte| letter_or_digit(byte) || *byte == b'-')
+        && bytes.iter().all(|byte| letter_or_digit(byte) || *byte == b'-')
 }
 
 #[cfg(test)]
@@ -254,14 +220,7 @@ mod tests {
     fn read(metadata: Value) -> (ObjectMeta, Vec<String>) {
         let mut problems = Problems::default();
         let meta = ObjectMeta::read(Some(metadata), UnknownFields::Refuse, &mut problems);
-        (
-            meta,
-            problems
-                .into_sorted(&crate::Lines::default())
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-        )
+        (meta, problems.into_sorted(&crate::Lines::default()).iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -290,9 +249,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_has_defaults_and_nulls_count_as_missing() {
-        let (meta, problems) = read(
-            json!({"name": "a", "creationTimestamp": null, "labels": null, "generation": null}),
-        );
+        let (meta, problems) =
+            read(json!({"name": "a", "creationTimestamp": null, "labels": null, "generation": null}));
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(meta.namespace, "default");
         assert_eq!(meta.to_json(), json!({"name": "a", "namespace": "default"}));
@@ -303,10 +261,7 @@ mod tests {
         let (meta, problems) = read(json!({
             "name": "Über", "namespace": "a.b", "labels": {"a": 1, "b": "c"}, "annotations": [], "generation": "x", "lables": {},
         }));
-        assert_eq!(
-            meta.labels,
-            BTreeMap::from([("b".to_owned(), "c".to_owned())])
-        );
+        assert_eq!(meta.labels, BTreeMap::from([("b".to_owned(), "c".to_owned())]));
         let expected = [
             "metadata.labels.a: must be of type string, found integer",
             "metadata.annotations: must be of type object, found array",
@@ -319,13 +274,7 @@ mod tests {
         for (problem, expected) in problems.iter().zip(expected) {
             assert!(problem.starts_with(expected), "{problem}");
         }
-        assert_eq!(
-            read(json!({"generateName": "a-"})).1,
-            ["metadata.name: Required value"]
-        );
-        assert_eq!(
-            read(json!("a")).1,
-            ["metadata: must be of type object, found string"]
-        );
+        assert_eq!(read(json!({"generateName": "a-"})).1, ["metadata.name: Required value"]);
+        assert_eq!(read(json!("a")).1, ["metadata: must be of type object, found string"]);
     }
 }

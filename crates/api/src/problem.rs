@@ -18,11 +18,7 @@ pub struct Problem {
 impl fmt::Display for Problem {
     /// `path: message`, as the Kubernetes API words its refusals. The line is left to the caller, who knows the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.path, self.message)
-        }
+        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
     }
 }
 
@@ -38,11 +34,7 @@ pub(crate) struct Problems {
 
 impl Problems {
     pub(crate) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.push(Problem {
-            path: path.into(),
-            line: None,
-            message: message.into(),
-        });
+        self.push(Problem { path: path.into(), line: None, message: message.into() });
     }
 
     pub(crate) fn push(&mut self, problem: Problem) {
@@ -71,20 +63,11 @@ impl Problems {
     /// the rest.
     pub(crate) fn into_items(self) -> (BTreeMap<usize, Problems>, Problems) {
         let mut items: BTreeMap<usize, Problems> = BTreeMap::new();
-        let mut rest = Problems {
-            list: Vec::new(),
-            more: self.more,
-        };
+        let mut rest = Problems { list: Vec::new(), more: self.more };
         for mut problem in self.list {
-            let item = problem
-                .path
-                .strip_prefix("items[")
-                .and_then(|path| path.split_once(']'))
-                .and_then(|(index, path)| {
-                    Some((
-                        index.parse::<usize>().ok()?,
-                        path.strip_prefix('.').unwrap_or(path).to_owned(),
-                    ))
+            let item =
+                problem.path.strip_prefix("items[").and_then(|path| path.split_once(']')).and_then(|(index, path)| {
+                    Some((index.parse::<usize>().ok()?, path.strip_prefix('.').unwrap_or(path).to_owned()))
                 });
             match item {
                 Some((index, path)) => {

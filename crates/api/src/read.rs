@@ -87,23 +87,11 @@ pub fn read_documents(text: &str) -> Vec<Document> {
     let mut documents = Vec::new();
     if text.len() > MAX_TEXT {
         let message = format!("the text has {} bytes, more than {MAX_TEXT}", text.len());
-        let problems = vec![Problem {
-            path: String::new(),
-            line: None,
-            message,
-        }];
-        documents.push(Document::Unreadable(UnreadableDocument {
-            line: None,
-            problems,
-        }));
+        let problems = vec![Problem { path: String::new(), line: None, message }];
+        documents.push(Document::Unreadable(UnreadableDocument { line: None, problems }));
         return documents;
     }
-    for YamlDocument {
-        value,
-        lines,
-        problems,
-    } in yaml::read(text)
-    {
+    for YamlDocument { value, lines, problems } in yaml::read(text) {
         read_document(value, lines, problems, &mut documents);
     }
     documents
@@ -114,18 +102,8 @@ impl AuthConfigDocument {
     /// its schema is ours; all else is checked as for files.
     pub fn from_kubernetes(object: Value) -> Self {
         match object {
-            Value::Object(members) => auth_config(
-                members,
-                Lines::default(),
-                UnknownFields::Drop,
-                Problems::default(),
-            ),
-            other => auth_config(
-                Map::new(),
-                Lines::default(),
-                UnknownFields::Drop,
-                not_an_object(&other),
-            ),
+            Value::Object(members) => auth_config(members, Lines::default(), UnknownFields::Drop, Problems::default()),
+            other => auth_config(Map::new(), Lines::default(), UnknownFields::Drop, not_an_object(&other)),
         }
     }
 }
@@ -134,31 +112,15 @@ impl SecretDocument {
     /// Reads an object of the Kubernetes API. Fields that are not known are dropped.
     pub fn from_kubernetes(object: Value) -> Self {
         match object {
-            Value::Object(members) => secret(
-                members,
-                &Lines::default(),
-                UnknownFields::Drop,
-                Problems::default(),
-            ),
-            other => secret(
-                Map::new(),
-                &Lines::default(),
-                UnknownFields::Drop,
-                not_an_object(&other),
-            ),
+            Value::Object(members) => secret(members, &Lines::default(), UnknownFields::Drop, Problems::default()),
+            other => secret(Map::new(), &Lines::default(), UnknownFields::Drop, not_an_object(&other)),
         }
     }
 }
 
 fn not_an_object(value: &Value) -> Problems {
     let mut problems = Problems::default();
-    problems.add(
-        "",
-        format!(
-            "a document must be of type object, found {}",
-            type_name(value)
-        ),
-    );
+    problems.add("", format!("a document must be of type object, found {}", type_name(value)));
     problems
 }
 
@@ -166,42 +128,22 @@ fn line_of(lines: &Lines) -> Option<usize> {
     lines.find("")
 }
 
-fn read_document(
-    value: Value,
-    lines: Lines,
-    mut problems: Problems,
-    documents: &mut Vec<Document>,
-) {
+fn read_document(value: Value, lines: Lines, mut problems: Problems, documents: &mut Vec<Document>) {
     let unreadable = |problems: Problems, lines: &Lines| {
-        Document::Unreadable(UnreadableDocument {
-            line: line_of(lines),
-            problems: problems.into_sorted(lines),
-        })
+        Document::Unreadable(UnreadableDocument { line: line_of(lines), problems: problems.into_sorted(lines) })
     };
     let mut members = match value {
         Value::Object(members) => members,
         Value::Null if problems.is_empty() => return,
         other => {
             if !other.is_null() {
-                problems.add(
-                    "",
-                    format!(
-                        "a document must be of type object, found {}",
-                        type_name(&other)
-                    ),
-                );
+                problems.add("", format!("a document must be of type object, found {}", type_name(&other)));
             }
             documents.push(unreadable(problems, &lines));
             return;
         }
     };
-    let text = |name: &str| {
-        members
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     match (api_version.as_str(), kind.as_str()) {
         (_, KIND) => {
@@ -219,21 +161,14 @@ fn read_document(
                 Some(Value::Array(items)) => items,
                 None | Some(Value::Null) => Vec::new(),
                 Some(other) => {
-                    rest.add(
-                        "items",
-                        format!("must be of type array, found {}", type_name(&other)),
-                    );
+                    rest.add("items", format!("must be of type array, found {}", type_name(&other)));
                     Vec::new()
                 }
             };
             if !rest.is_empty() {
                 documents.push(unreadable(rest, &lines));
             }
-            let below = lines
-                .members
-                .into_iter()
-                .find(|(name, _)| name == "items")
-                .map(|(_, below)| below);
+            let below = lines.members.into_iter().find(|(name, _)| name == "items").map(|(_, below)| below);
             let mut below = below.unwrap_or_default().items.into_iter();
             for (index, mut item) in items.into_iter().enumerate() {
                 // Items of typed lists need not repeat what the list says.
@@ -242,9 +177,7 @@ fn read_document(
                     && !members.contains_key("kind")
                 {
                     members.insert("kind".to_owned(), item_kind.into());
-                    members
-                        .entry("apiVersion")
-                        .or_insert_with(|| api_version.clone().into());
+                    members.entry("apiVersion").or_insert_with(|| api_version.clone().into());
                 }
                 let problems = problems_of_items.remove(&index).unwrap_or_default();
                 read_document(item, below.next().unwrap_or_default(), problems, documents);
@@ -254,20 +187,12 @@ fn read_document(
             for (name, value) in [("apiVersion", api_version), ("kind", kind)] {
                 match members.get(name) {
                     _ if !value.is_empty() => {}
-                    None | Some(Value::Null | Value::String(_)) => {
-                        problems.add(name, "Required value")
-                    }
-                    Some(other) => problems.add(
-                        name,
-                        format!("must be of type string, found {}", type_name(other)),
-                    ),
+                    None | Some(Value::Null | Value::String(_)) => problems.add(name, "Required value"),
+                    Some(other) => problems.add(name, format!("must be of type string, found {}", type_name(other))),
                 }
             }
             documents.push(if problems.is_empty() {
-                let name = members
-                    .get("metadata")
-                    .and_then(|metadata| metadata.get("name"))
-                    .and_then(Value::as_str);
+                let name = members.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str);
                 Document::Ignored(IgnoredDocument {
                     name: name.map(str::to_owned),
                     line: line_of(&lines),
@@ -296,18 +221,9 @@ fn auth_config(
         None if unknown == UnknownFields::Drop => {}
         None | Some(Value::Null) => problems.add("apiVersion", "Required value"),
         Some(Value::String(version)) => {
-            problems.add(
-                "apiVersion",
-                format!(
-                    "`{}` is not supported; use `{API_VERSION}`",
-                    shorten(version)
-                ),
-            );
+            problems.add("apiVersion", format!("`{}` is not supported; use `{API_VERSION}`", shorten(version)));
         }
-        Some(other) => problems.add(
-            "apiVersion",
-            format!("must be of type string, found {}", type_name(other)),
-        ),
+        Some(other) => problems.add("apiVersion", format!("must be of type string, found {}", type_name(other))),
     }
     let metadata = ObjectMeta::read(members.remove("metadata"), unknown, &mut problems);
     let hosts = members.get("spec").map(readable_hosts).unwrap_or_default();
@@ -322,54 +238,31 @@ fn auth_config(
         }
     };
     // A status is only a report; one that cannot be read is as good as none.
-    let status = members
-        .remove("status")
-        .and_then(|status| serde_json::from_value(status).ok());
+    let status = members.remove("status").and_then(|status| serde_json::from_value(status).ok());
     if unknown == UnknownFields::Refuse {
-        for name in members
-            .keys()
-            .filter(|name| !AUTH_CONFIG_MEMBERS.contains(&name.as_str()))
-        {
+        for name in members.keys().filter(|name| !AUTH_CONFIG_MEMBERS.contains(&name.as_str())) {
             if problems.is_full() {
                 problems.count();
             } else {
-                problems.add(
-                    name.clone(),
-                    suggest(name, AUTH_CONFIG_MEMBERS.iter().copied()),
-                );
+                problems.add(name.clone(), suggest(name, AUTH_CONFIG_MEMBERS.iter().copied()));
             }
         }
     }
     let spec: Option<AuthConfigSpec> = if problems.is_empty() {
-        serde_json::from_value(spec)
-            .map_err(|error| problems.add("spec", format!("cannot be read: {error}")))
-            .ok()
+        serde_json::from_value(spec).map_err(|error| problems.add("spec", format!("cannot be read: {error}"))).ok()
     } else {
         None
     };
     let result = match spec {
-        Some(spec) => Ok(AuthConfig {
-            metadata: metadata.clone(),
-            spec,
-            status,
-        }),
+        Some(spec) => Ok(AuthConfig { metadata: metadata.clone(), spec, status }),
         None => Err(problems.into_sorted(&lines)),
     };
-    AuthConfigDocument {
-        metadata,
-        hosts,
-        lines,
-        result,
-    }
+    AuthConfigDocument { metadata, hosts, lines, result }
 }
 
 fn readable_hosts(spec: &Value) -> Vec<String> {
     let hosts = spec.get("hosts").and_then(Value::as_array);
-    hosts
-        .into_iter()
-        .flatten()
-        .filter_map(|host| host.as_str().map(str::to_owned))
-        .collect()
+    hosts.into_iter().flatten().filter_map(|host| host.as_str().map(str::to_owned)).collect()
 }
 
 /// A Secret as users write it, without what all objects have.
@@ -398,61 +291,31 @@ fn secret(
     members.remove("apiVersion");
     members.remove("kind");
     let mut manifest = Value::Object(members);
-    validate::check(
-        SCHEMA.get_or_init(Schema::of::<SecretManifest>),
-        &mut manifest,
-        "",
-        unknown,
-        &mut problems,
-    );
+    validate::check(SCHEMA.get_or_init(Schema::of::<SecretManifest>), &mut manifest, "", unknown, &mut problems);
 
-    let mut secret = Secret {
-        metadata: metadata.clone(),
-        ..Secret::default()
-    };
+    let mut secret = Secret { metadata: metadata.clone(), ..Secret::default() };
     // Messages of the decoder would show what it found.
     match serde_json::from_value::<SecretManifest>(manifest) {
         Ok(manifest) => {
             for (name, encoded) in manifest.data {
                 // Line breaks are allowed, as for the Kubernetes API: tools wrap long texts.
-                let encoded: Vec<u8> = encoded
-                    .bytes()
-                    .filter(|byte| !matches!(byte, b'\r' | b'\n'))
-                    .collect();
+                let encoded: Vec<u8> = encoded.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
                 match BASE64_STANDARD.decode(encoded) {
                     Ok(value) => {
                         secret.data.insert(name, value);
                     }
-                    Err(_) => problems.add(
-                        format!("data.{name}"),
-                        "must be base64; plain text goes to `stringData`",
-                    ),
+                    Err(_) => problems.add(format!("data.{name}"), "must be base64; plain text goes to `stringData`"),
                 }
             }
-            secret.data.extend(
-                manifest
-                    .string_data
-                    .into_iter()
-                    .map(|(name, value)| (name, value.into_bytes())),
-            );
+            secret.data.extend(manifest.string_data.into_iter().map(|(name, value)| (name, value.into_bytes())));
             secret.immutable = manifest.immutable;
-            secret.secret_type = manifest
-                .secret_type
-                .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| "Opaque".to_owned());
+            secret.secret_type =
+                manifest.secret_type.filter(|name| !name.is_empty()).unwrap_or_else(|| "Opaque".to_owned());
         }
         Err(_) if problems.is_empty() => problems.add("", "cannot be read"),
         Err(_) => {}
     }
     let line = line_of(lines);
-    let result = if problems.is_empty() {
-        Ok(secret)
-    } else {
-        Err(problems.into_sorted(lines))
-    };
-    SecretDocument {
-        metadata,
-        line,
-        result,
-    }
+    let result = if problems.is_empty() { Ok(secret) } else { Err(problems.into_sorted(lines)) };
+    SecretDocument { metadata, line, result }
 }

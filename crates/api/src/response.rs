@@ -92,17 +92,9 @@ impl SuccessResponseSpec {
     /// The one method that is given; an error if there is none or more than one.
     pub fn method(&self) -> Result<SuccessResponseMethod<'_>, MethodError> {
         one_method([
-            (
-                "plain",
-                self.plain.as_ref().map(SuccessResponseMethod::Plain),
-            ),
+            ("plain", self.plain.as_ref().map(SuccessResponseMethod::Plain)),
             ("json", self.json.as_ref().map(SuccessResponseMethod::Json)),
-            (
-                "wristband",
-                self.wristband
-                    .as_ref()
-                    .map(SuccessResponseMethod::Wristband),
-            ),
+            ("wristband", self.wristband.as_ref().map(SuccessResponseMethod::Wristband)),
         ])
     }
 }

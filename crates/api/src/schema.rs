@@ -42,25 +42,15 @@ pub(crate) struct Schema {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     /// An object with these members and no others.
-    Object {
-        properties: Vec<(String, Schema)>,
-        required: Vec<String>,
-        max_properties: Option<u64>,
-    },
+    Object { properties: Vec<(String, Schema)>, required: Vec<String>, max_properties: Option<u64> },
     /// An object whose members are named by the user.
     Map(Box<Schema>),
     /// A list.
     Array(Box<Schema>),
     /// A text: one of these values, if there are any.
-    String {
-        values: Vec<String>,
-        format: Option<String>,
-    },
+    String { values: Vec<String>, format: Option<String> },
     /// A whole number.
-    Integer {
-        minimum: Option<i64>,
-        maximum: Option<i64>,
-    },
+    Integer { minimum: Option<i64>, maximum: Option<i64> },
     /// True or false.
     Boolean,
     /// Any JSON.
@@ -101,25 +91,16 @@ impl Schema {
     /// Reads the JSON Schema of one of our types, as schemars makes it.
     fn parse(json: &Map<String, Value>) -> Schema {
         // An optional enumeration is `anyOf: [the enumeration, null]`.
-        let inner = json
-            .get("anyOf")
-            .and_then(Value::as_array)
-            .and_then(|alternatives| {
-                alternatives
-                    .iter()
-                    .filter_map(Value::as_object)
-                    .find(|it| it.get("type") != Some(&json!("null")))
-            });
+        let inner = json.get("anyOf").and_then(Value::as_array).and_then(|alternatives| {
+            alternatives.iter().filter_map(Value::as_object).find(|it| it.get("type") != Some(&json!("null")))
+        });
         let mut schema = match inner {
             Some(inner) => Schema::parse(inner),
             None => Schema {
                 description: None,
                 kind: Kind::parse(json),
                 default: None,
-                rules: json
-                    .get(RULES)
-                    .and_then(|rules| serde_json::from_value(rules.clone()).ok())
-                    .unwrap_or_default(),
+                rules: json.get(RULES).and_then(|rules| serde_json::from_value(rules.clone()).ok()).unwrap_or_default(),
                 rules_published: json.get(NOT_PUBLISHED).is_none(),
                 kubernetes: json
                     .iter()
@@ -148,20 +129,13 @@ impl Schema {
             put("default", default.clone());
         }
         match &self.kind {
-            Kind::Object {
-                properties,
-                required,
-                max_properties,
-            } => {
+            Kind::Object { properties, required, max_properties } => {
                 put("type", "object".into());
                 if let Some(max) = max_properties {
                     put("maxProperties", (*max).into());
                 }
                 if !properties.is_empty() {
-                    let members = properties
-                        .iter()
-                        .map(|(name, schema)| (name.clone(), schema.to_json()))
-                        .collect();
+                    let members = properties.iter().map(|(name, schema)| (name.clone(), schema.to_json())).collect();
                     put("properties", Value::Object(members));
                 }
                 if !required.is_empty() {
@@ -220,10 +194,7 @@ impl Kind {
         }
         // An enumeration whose values are described is `oneOf: [{const: …, description: …}]`.
         let values: Vec<String> = match (json.get("oneOf"), json.get("enum")) {
-            (Some(Value::Array(one_of)), _) => one_of
-                .iter()
-                .filter_map(|value| value.get("const"))
-                .collect(),
+            (Some(Value::Array(one_of)), _) => one_of.iter().filter_map(|value| value.get("const")).collect(),
             (_, Some(Value::Array(values))) => values.iter().collect(),
             _ => Vec::new(),
         }
@@ -232,19 +203,12 @@ impl Kind {
         .collect();
         // An optional value has the types `[its type, null]`.
         let kind = match json.get("type") {
-            Some(Value::Array(types)) => types
-                .iter()
-                .filter_map(Value::as_str)
-                .find(|name| *name != "null"),
+            Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).find(|name| *name != "null"),
             Some(Value::String(name)) => Some(name.as_str()),
             _ if !values.is_empty() => Some("string"),
             _ => None,
         };
-        let child = |name: &str| {
-            json.get(name)
-                .and_then(Value::as_object)
-                .map(|json| Box::new(Schema::parse(json)))
-        };
+        let child = |name: &str| json.get(name).and_then(Value::as_object).map(|json| Box::new(Schema::parse(json)));
         match kind {
             Some("object") => match child("additionalProperties") {
                 Some(values) => Kind::Map(values),
@@ -254,9 +218,7 @@ impl Kind {
                         .and_then(Value::as_object)
                         .into_iter()
                         .flatten()
-                        .filter_map(|(name, json)| {
-                            Some((name.clone(), Schema::parse(json.as_object()?)))
-                        })
+                        .filter_map(|(name, json)| Some((name.clone(), Schema::parse(json.as_object()?))))
                         .collect(),
                     required: json
                         .get("required")
@@ -269,13 +231,9 @@ impl Kind {
                 },
             },
             Some("array") => child("items").map_or(Kind::Any, Kind::Array),
-            Some("string") => Kind::String {
-                values,
-                format: json
-                    .get("format")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned),
-            },
+            Some("string") => {
+                Kind::String { values, format: json.get("format").and_then(Value::as_str).map(str::to_owned) }
+            }
             Some("integer") => Kind::Integer {
                 minimum: json.get("minimum").and_then(Value::as_i64),
                 maximum: json.get("maximum").and_then(Value::as_i64),
@@ -310,10 +268,9 @@ mod tests {
     /// the values of an enumeration.
     fn sample(schema: &Schema, seed: usize) -> Value {
         match &schema.kind {
-            Kind::Object { properties, .. } => properties
-                .iter()
-                .map(|(name, schema)| (name.clone(), sample(schema, seed)))
-                .collect(),
+            Kind::Object { properties, .. } => {
+                properties.iter().map(|(name, schema)| (name.clone(), sample(schema, seed))).collect()
+            }
             Kind::Map(values) => {
                 json!({"one": sample(values, seed), "two": sample(values, seed + 1)})
             }
@@ -366,9 +323,7 @@ mod tests {
         fn check<T: Serialize + DeserializeOwned>(minimal: Value, schema: &Schema) {
             let parsed: T = serde_json::from_value(minimal).unwrap();
             let written = serde_json::to_value(parsed).unwrap();
-            let Kind::Object { properties, .. } = &schema.kind else {
-                panic!("{schema:?}")
-            };
+            let Kind::Object { properties, .. } = &schema.kind else { panic!("{schema:?}") };
             let mut count = 0;
             for (name, schema) in properties {
                 if let Some(default) = &schema.default {
@@ -379,21 +334,12 @@ mod tests {
             assert!(count > 0);
         }
         check::<crate::CommonEvaluatorSpec>(json!({}), &Schema::of::<crate::CommonEvaluatorSpec>());
-        check::<crate::HttpEndpointSpec>(
-            json!({"url": "u"}),
-            &Schema::of::<crate::HttpEndpointSpec>(),
-        );
+        check::<crate::HttpEndpointSpec>(json!({"url": "u"}), &Schema::of::<crate::HttpEndpointSpec>());
         check::<crate::OpaSpec>(json!({"rego": "r"}), &Schema::of::<crate::OpaSpec>());
         check::<crate::ApiKeySpec>(json!({"selector": {}}), &Schema::of::<crate::ApiKeySpec>());
         check::<crate::X509Spec>(json!({"selector": {}}), &Schema::of::<crate::X509Spec>());
-        check::<crate::SpiceDbSpec>(
-            json!({"endpoint": "e"}),
-            &Schema::of::<crate::SpiceDbSpec>(),
-        );
-        check::<crate::EvaluatorCaching>(
-            json!({"key": {}}),
-            &Schema::of::<crate::EvaluatorCaching>(),
-        );
+        check::<crate::SpiceDbSpec>(json!({"endpoint": "e"}), &Schema::of::<crate::SpiceDbSpec>());
+        check::<crate::EvaluatorCaching>(json!({"key": {}}), &Schema::of::<crate::EvaluatorCaching>());
         check::<crate::OAuth2ClientAuthentication>(
             json!({"tokenUrl": "t", "clientId": "c", "clientSecretRef": {"name": "n", "key": "k"}}),
             &Schema::of::<crate::OAuth2ClientAuthentication>(),
@@ -405,17 +351,11 @@ mod tests {
         fn walk(path: &str, schema: &Schema, found: &mut Vec<String>) {
             match &schema.kind {
                 Kind::Any => {
-                    assert_eq!(
-                        schema.kubernetes.get(ANY_JSON),
-                        Some(&json!(true)),
-                        "{path}"
-                    );
+                    assert_eq!(schema.kubernetes.get(ANY_JSON), Some(&json!(true)), "{path}");
                     found.push(path.to_owned());
                 }
                 Kind::Object { properties, .. } => {
-                    properties
-                        .iter()
-                        .for_each(|(name, schema)| walk(&format!("{path}.{name}"), schema, found));
+                    properties.iter().for_each(|(name, schema)| walk(&format!("{path}.{name}"), schema, found));
                 }
                 Kind::Map(inner) | Kind::Array(inner) => walk(path, inner, found),
                 _ => {}
@@ -423,10 +363,7 @@ mod tests {
         }
         let mut found = Vec::new();
         walk("spec", Schema::spec(), &mut found);
-        assert!(
-            found.iter().all(|path| path.ends_with(".value")),
-            "{found:?}"
-        );
+        assert!(found.iter().all(|path| path.ends_with(".value")), "{found:?}");
         assert!(found.contains(&"spec.response.success.headers.plain.value".to_owned()));
     }
 

@@ -34,10 +34,7 @@ impl Secret {
             json.insert("immutable".to_owned(), immutable.into());
         }
         if !self.data.is_empty() {
-            let data = self
-                .data
-                .iter()
-                .map(|(name, value)| (name.clone(), BASE64_STANDARD.encode(value).into()));
+            let data = self.data.iter().map(|(name, value)| (name.clone(), BASE64_STANDARD.encode(value).into()));
             json.insert("data".to_owned(), Value::Object(data.collect()));
         }
         if !self.secret_type.is_empty() {
@@ -77,11 +74,7 @@ mod tests {
             },
             secret_type: "Opaque".to_owned(),
             immutable: None,
-            data: [
-                ("api_key".to_owned(), b"hunter2".to_vec()),
-                ("a".to_owned(), vec![0xff]),
-            ]
-            .into(),
+            data: [("api_key".to_owned(), b"hunter2".to_vec()), ("a".to_owned(), vec![0xff])].into(),
         }
     }
 
@@ -95,10 +88,7 @@ mod tests {
                 r#""data":{"a":"/w==","api_key":"aHVudGVyMg=="},"type":"Opaque"}"#
             )
         );
-        let empty = Secret {
-            immutable: Some(true),
-            ..Secret::default()
-        };
+        let empty = Secret { immutable: Some(true), ..Secret::default() };
         assert_eq!(
             empty.to_identity_json().to_string(),
             r#"{"kind":"Secret","apiVersion":"v1","metadata":{},"immutable":true}"#
@@ -108,10 +98,7 @@ mod tests {
     #[test]
     fn nothing_secret_is_shown_by_debug() {
         let shown = format!("{:?} {:?}", secret(), secret().metadata);
-        assert!(
-            shown.contains("api_key") && shown.contains("key"),
-            "{shown}"
-        );
+        assert!(shown.contains("api_key") && shown.contains("key"), "{shown}");
         for hidden in ["hunter2", "aHVudGVyMg==", "104, 117"] {
             assert!(!shown.contains(hidden), "{shown}");
         }

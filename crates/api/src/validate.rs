@@ -16,19 +16,8 @@ pub(crate) enum UnknownFields {
 
 /// Checks a value and leaves in it only what the types can read: fields that are null count as missing, as for the
 /// Kubernetes API. `path` is where the value stands in its document.
-pub(crate) fn check(
-    schema: &Schema,
-    value: &mut Value,
-    path: &str,
-    unknown: UnknownFields,
-    problems: &mut Problems,
-) {
-    Checker {
-        path: path.to_owned(),
-        unknown,
-        problems,
-    }
-    .check(schema, value);
+pub(crate) fn check(schema: &Schema, value: &mut Value, path: &str, unknown: UnknownFields, problems: &mut Problems) {
+    Checker { path: path.to_owned(), unknown, problems }.check(schema, value);
 }
 
 struct Checker<'a> {
@@ -43,23 +32,13 @@ impl Checker<'_> {
         match (&schema.kind, &mut *value) {
             (Kind::Any, _) => {}
             (Kind::NestedCondition, _) => self.check(Schema::condition(), value),
-            (
-                Kind::Object {
-                    properties,
-                    required,
-                    max_properties,
-                },
-                Value::Object(members),
-            ) => {
+            (Kind::Object { properties, required, max_properties }, Value::Object(members)) => {
                 self.members(properties, members);
                 for name in required.iter().filter(|name| !members.contains_key(*name)) {
                     self.problem_at(name, "Required value".to_owned());
                 }
                 if let Some(max) = max_properties.filter(|max| members.len() as u64 > *max) {
-                    self.problem(format!(
-                        "Too many: {}: must have at most {max} items",
-                        members.len()
-                    ));
+                    self.problem(format!("Too many: {}: must have at most {max} items", members.len()));
                 }
                 for rule in &schema.rules {
                     if let Some((field, message)) = rule.check(members) {
@@ -82,33 +61,23 @@ impl Checker<'_> {
             }
             (Kind::String { values, .. }, Value::String(text)) => {
                 if !values.is_empty() && !values.contains(text) {
-                    let supported: Vec<_> =
-                        values.iter().map(|value| format!("\"{value}\"")).collect();
-                    self.problem(format!(
-                        "Unsupported value: \"{text}\": supported values: {}",
-                        supported.join(", ")
-                    ));
+                    let supported: Vec<_> = values.iter().map(|value| format!("\"{value}\"")).collect();
+                    self.problem(format!("Unsupported value: \"{text}\": supported values: {}", supported.join(", ")));
                 }
             }
             (Kind::Boolean, Value::Bool(_)) => {}
-            (Kind::Integer { minimum, maximum }, Value::Number(number)) => {
-                match number.as_i64() {
-                    Some(number) => {
-                        if let Some(minimum) = minimum.filter(|minimum| number < *minimum) {
-                            self.problem(format!("Invalid value: {number}: should be greater than or equal to {minimum}"));
-                        }
-                        if let Some(maximum) = maximum.filter(|maximum| number > *maximum) {
-                            self.problem(format!(
-                                "Invalid value: {number}: should be less than or equal to {maximum}"
-                            ));
-                        }
+            (Kind::Integer { minimum, maximum }, Value::Number(number)) => match number.as_i64() {
+                Some(number) => {
+                    if let Some(minimum) = minimum.filter(|minimum| number < *minimum) {
+                        self.problem(format!("Invalid value: {number}: should be greater than or equal to {minimum}"));
                     }
-                    None if number.is_u64() => {
-                        self.problem(format!("Invalid value: {number}: is too large"))
+                    if let Some(maximum) = maximum.filter(|maximum| number > *maximum) {
+                        self.problem(format!("Invalid value: {number}: should be less than or equal to {maximum}"));
                     }
-                    None => self.wrong_type("integer", value),
                 }
-            }
+                None if number.is_u64() => self.problem(format!("Invalid value: {number}: is too large")),
+                None => self.wrong_type("integer", value),
+            },
             (Kind::Object { .. } | Kind::Map(_), _) => self.wrong_type("object", value),
             (Kind::Array(_), _) => self.wrong_type("array", value),
             (Kind::String { .. }, _) => self.wrong_type("string", value),
@@ -123,10 +92,7 @@ impl Checker<'_> {
                 if self.unknown == UnknownFields::Refuse && self.problems.is_full() {
                     self.problems.count();
                 } else if self.unknown == UnknownFields::Refuse {
-                    self.problem_at(
-                        name,
-                        suggest(name, properties.iter().map(|(known, _)| known.as_str())),
-                    );
+                    self.problem_at(name, suggest(name, properties.iter().map(|(known, _)| known.as_str())));
                 }
                 return false;
             };
@@ -158,10 +124,7 @@ impl Checker<'_> {
 
     /// Names the types only: the value may be a secret.
     fn wrong_type(&mut self, expected: &str, found: &Value) {
-        self.problem(format!(
-            "must be of type {expected}, found {}",
-            type_name(found)
-        ));
+        self.problem(format!("must be of type {expected}, found {}", type_name(found)));
     }
 }
 
@@ -184,12 +147,7 @@ pub(crate) fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> S
     // Names that are longer than any field cannot be near one; comparing them would only take time.
     let nearest = known
         .filter(|_| name.len() <= 64)
-        .map(|candidate| {
-            (
-                edits(&name.to_lowercase(), &candidate.to_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (edits(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4);
     match nearest {
@@ -249,18 +207,9 @@ mod tests {
     #[test]
     fn the_nearest_name_is_suggested_if_it_is_near() {
         let known = || ["issuerUrl", "jwksUrl", "ttl"].into_iter();
-        assert_eq!(
-            suggest("issuerURL", known()),
-            "unknown field `issuerURL`, did you mean `issuerUrl`?"
-        );
-        assert_eq!(
-            suggest("isuerUrl", known()),
-            "unknown field `isuerUrl`, did you mean `issuerUrl`?"
-        );
-        assert_eq!(
-            suggest("tll", known()),
-            "unknown field `tll`, did you mean `ttl`?"
-        );
+        assert_eq!(suggest("issuerURL", known()), "unknown field `issuerURL`, did you mean `issuerUrl`?");
+        assert_eq!(suggest("isuerUrl", known()), "unknown field `isuerUrl`, did you mean `issuerUrl`?");
+        assert_eq!(suggest("tll", known()), "unknown field `tll`, did you mean `ttl`?");
         assert_eq!(suggest("audience", known()), "unknown field `audience`");
         let long = "x".repeat(100_000);
         assert!(suggest(&long, known()).len() < 200);

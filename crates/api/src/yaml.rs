@@ -36,8 +36,7 @@ pub(crate) fn read(text: &str) -> Vec<YamlDocument> {
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
     };
-    let mut parser =
-        Parser::new_from_str_with_options(text.strip_prefix('\u{feff}').unwrap_or(text), options);
+    let mut parser = Parser::new_from_str_with_options(text.strip_prefix('\u{feff}').unwrap_or(text), options);
     let mut documents = Vec::new();
     let mut builder = Builder::default();
     loop {
@@ -56,11 +55,7 @@ pub(crate) fn read(text: &str) -> Vec<YamlDocument> {
                     ErrorKind::RecursionLimitExceeded => too_deep(),
                     _ => syntax(&error.info()),
                 };
-                Problem {
-                    path: builder.path(),
-                    line: Some(error.marker().line()),
-                    message,
-                }
+                Problem { path: builder.path(), line: Some(error.marker().line()), message }
             }
         };
         builder.problems.push(failure);
@@ -79,9 +74,7 @@ fn too_deep() -> String {
 fn syntax(info: &str) -> String {
     let info = info.trim_end_matches('.');
     let mut letters = info.chars();
-    let lower = letters
-        .next()
-        .map(|first| first.to_lowercase().collect::<String>() + letters.as_str());
+    let lower = letters.next().map(|first| first.to_lowercase().collect::<String>() + letters.as_str());
     format!("not valid YAML: {}", lower.unwrap_or_default())
 }
 
@@ -119,16 +112,8 @@ struct Frame {
 }
 
 enum Content {
-    Sequence {
-        items: Vec<Value>,
-        lines: Vec<Lines>,
-    },
-    Mapping {
-        members: Map<String, Value>,
-        lines: Vec<(String, Lines)>,
-        key: Option<Key>,
-        merged: Vec<Node>,
-    },
+    Sequence { items: Vec<Value>, lines: Vec<Lines> },
+    Mapping { members: Map<String, Value>, lines: Vec<(String, Lines)>, key: Option<Key>, merged: Vec<Node> },
 }
 
 /// A key that waits for its value.
@@ -157,31 +142,18 @@ impl Builder {
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "seq", line);
-                self.open(
-                    anchor,
-                    line,
-                    Content::Sequence {
-                        items: Vec::new(),
-                        lines: Vec::new(),
-                    },
-                )
+                self.open(anchor, line, Content::Sequence { items: Vec::new(), lines: Vec::new() })
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.collection_tag(tag.as_deref(), "map", line);
-                let content = Content::Mapping {
-                    members: Map::new(),
-                    lines: Vec::new(),
-                    key: None,
-                    merged: Vec::new(),
-                };
+                let content =
+                    Content::Mapping { members: Map::new(), lines: Vec::new(), key: None, merged: Vec::new() };
                 self.open(anchor, line, content)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor) else {
-                    return Err(
-                        self.problem(line, "an alias must not stand within what it stands for")
-                    );
+                    return Err(self.problem(line, "an alias must not stand within what it stands for"));
                 };
                 let (weight, height) = (node.weight, node.height);
                 self.spend(weight, line)?;
@@ -202,13 +174,7 @@ impl Builder {
         if self.open.len() >= MAX_DEPTH {
             return Err(self.problem(line, &too_deep()));
         }
-        self.open.push(Frame {
-            anchor,
-            line,
-            weight: 1,
-            height: 1,
-            content,
-        });
+        self.open.push(Frame { anchor, line, weight: 1, height: 1, content });
         Ok(())
     }
 
@@ -241,27 +207,19 @@ impl Builder {
                 items.push(node.value);
                 lines.push(node.lines);
             }
-            Content::Mapping {
-                members,
-                lines,
-                key: waiting,
-                merged,
-            } => match waiting.take() {
+            Content::Mapping { members, lines, key: waiting, merged } => match waiting.take() {
                 None => {
                     let line = node.lines.line;
                     let (name, complaint) = match node.value {
                         Value::String(name) => (name, None),
                         Value::Null => ("null".to_owned(), None),
                         Value::Bool(_) | Value::Number(_) => (node.value.to_string(), None),
-                        Value::Array(_) | Value::Object(_) => (
-                            String::new(),
-                            Some("a list or a mapping cannot be a key".to_owned()),
-                        ),
+                        Value::Array(_) | Value::Object(_) => {
+                            (String::new(), Some("a list or a mapping cannot be a key".to_owned()))
+                        }
                     };
                     let complaint = complaint.or_else(|| {
-                        members
-                            .contains_key(&name)
-                            .then(|| format!("the field `{}` is given twice", shorten(&name)))
+                        members.contains_key(&name).then(|| format!("the field `{}` is given twice", shorten(&name)))
                     });
                     let role = match complaint {
                         Some(_) => Role::Dropped,
@@ -273,45 +231,26 @@ impl Builder {
                         self.complain(line, &complaint);
                     }
                 }
-                Some(Key {
-                    name,
-                    line,
-                    role: Role::Member,
-                }) => {
+                Some(Key { name, line, role: Role::Member }) => {
                     let mut below = node.lines;
                     below.line = line;
                     lines.push((name.clone(), below));
                     members.insert(name, node.value);
                 }
-                Some(Key {
-                    role: Role::Merge, ..
-                }) => merged.push(node),
-                Some(Key {
-                    role: Role::Dropped,
-                    ..
-                }) => {}
+                Some(Key { role: Role::Merge, .. }) => merged.push(node),
+                Some(Key { role: Role::Dropped, .. }) => {}
             },
         }
         Ok(())
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Node {
-        let key = matches!(
-            self.open.last(),
-            Some(Frame {
-                content: Content::Mapping { key: None, .. },
-                ..
-            })
-        );
+        let key = matches!(self.open.last(), Some(Frame { content: Content::Mapping { key: None, .. }, .. }));
         let plain = style == ScalarStyle::Plain;
         let value = match tag {
             None if key || !plain => Ok(Value::String(text.to_owned())),
             None => resolve(text),
-            Some(tag)
-                if tag.core_suffix() == Some("str")
-                    || tag.suffix() == "!"
-                    || tag.suffix().is_empty() =>
-            {
+            Some(tag) if tag.core_suffix() == Some("str") || tag.suffix() == "!" || tag.suffix().is_empty() => {
                 Ok(Value::String(text.to_owned()))
             }
             Some(tag) => match (tag.core_suffix(), resolve(text)) {
@@ -320,10 +259,7 @@ impl Builder {
                 (Some("int"), Ok(value)) if value.is_i64() || value.is_u64() => Ok(value),
                 (Some("float"), Ok(value)) if value.is_number() => Ok(value),
                 (Some("float"), Err(message)) => Err(message),
-                _ => Err(format!(
-                    "the tag `{}` is not supported here",
-                    shorten(&tag.original())
-                )),
+                _ => Err(format!("the tag `{}` is not supported here", shorten(&tag.original()))),
             },
         };
         let value = value.unwrap_or_else(|message| {
@@ -332,10 +268,7 @@ impl Builder {
         });
         Node {
             value,
-            lines: Lines {
-                line,
-                ..Lines::default()
-            },
+            lines: Lines { line, ..Lines::default() },
             weight: 1 + text.len(),
             height: 0,
             merge: key && plain && tag.is_none() && text == "<<",
@@ -348,10 +281,7 @@ impl Builder {
             && tag.suffix() != "!"
             && !tag.suffix().is_empty()
         {
-            let message = format!(
-                "the tag `{}` is not supported here",
-                shorten(&tag.original())
-            );
+            let message = format!("the tag `{}` is not supported here", shorten(&tag.original()));
             self.complain(line, &message);
         }
     }
@@ -360,10 +290,9 @@ impl Builder {
     fn spend(&mut self, weight: usize, line: usize) -> Result<(), Problem> {
         self.alias_weight += weight;
         if self.alias_weight > MAX_ALIAS_WEIGHT {
-            return Err(self.problem(
-                line,
-                &format!("anchors and aliases stand for more than {MAX_ALIAS_WEIGHT} bytes"),
-            ));
+            return Err(
+                self.problem(line, &format!("anchors and aliases stand for more than {MAX_ALIAS_WEIGHT} bytes"))
+            );
         }
         Ok(())
     }
@@ -379,11 +308,7 @@ impl Builder {
     }
 
     fn problem(&self, line: usize, message: &str) -> Problem {
-        Problem {
-            path: self.path(),
-            line: Some(line),
-            message: message.to_owned(),
-        }
+        Problem { path: self.path(), line: Some(line), message: message.to_owned() }
     }
 
     /// Where in the document the builder is.
@@ -416,46 +341,21 @@ impl Builder {
             Some(node) => (node.value, node.lines),
             None => (Value::Null, Lines::default()),
         };
-        YamlDocument {
-            value,
-            lines,
-            problems: self.problems,
-        }
+        YamlDocument { value, lines, problems: self.problems }
     }
 }
 
 impl Frame {
     /// The complete collection, and what is wrong with it.
     fn into_node(self) -> (Node, Option<&'static str>) {
-        let Frame {
-            line,
-            weight,
-            height,
-            content,
-            ..
-        } = self;
+        let Frame { line, weight, height, content, .. } = self;
         let mut problem = None;
         let (value, lines) = match content {
-            Content::Sequence { items, lines } => (
-                Value::Array(items),
-                Lines {
-                    line,
-                    members: Vec::new(),
-                    items: lines,
-                },
-            ),
-            Content::Mapping {
-                mut members,
-                mut lines,
-                merged,
-                ..
-            } => {
-                for Node {
-                    value,
-                    lines: below,
-                    ..
-                } in merged
-                {
+            Content::Sequence { items, lines } => {
+                (Value::Array(items), Lines { line, members: Vec::new(), items: lines })
+            }
+            Content::Mapping { mut members, mut lines, merged, .. } => {
+                for Node { value, lines: below, .. } in merged {
                     let sources = match (value, below) {
                         (Value::Object(source), below) => vec![(source, below)],
                         (Value::Array(list), below) => list
@@ -485,26 +385,10 @@ impl Frame {
                         }
                     }
                 }
-                (
-                    Value::Object(members),
-                    Lines {
-                        line,
-                        members: lines,
-                        items: Vec::new(),
-                    },
-                )
+                (Value::Object(members), Lines { line, members: lines, items: Vec::new() })
             }
         };
-        (
-            Node {
-                value,
-                lines: Lines { line, ..lines },
-                weight,
-                height,
-                merge: false,
-            },
-            problem,
-        )
+        (Node { value, lines: Lines { line, ..lines }, weight, height, merge: false }, problem)
     }
 }
 

@@ -7,18 +7,12 @@ use usher_api::{crds, crds_yaml, schema};
 
 #[test]
 fn the_file_is_what_the_program_prints() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../deploy/crds/authconfigs.yaml"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crds/authconfigs.yaml");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, crds_yaml()).unwrap();
     }
     let file = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        file == crds_yaml(),
-        "{path} is out of date; run this test with UPDATE=1"
-    );
+    assert!(file == crds_yaml(), "{path} is out of date; run this test with UPDATE=1");
 }
 
 #[test]
@@ -26,11 +20,7 @@ fn the_yaml_says_what_the_json_says() {
     let yaml: Value = serde_saphyr::from_str(&crds_yaml()).unwrap();
     assert_eq!(yaml, crds());
     // The command line client keeps a copy of what it applies in an annotation, which may have 256 KiB.
-    assert!(
-        crds().to_string().len() < 200_000,
-        "{}",
-        crds().to_string().len()
-    );
+    assert!(crds().to_string().len() < 200_000, "{}", crds().to_string().len());
 }
 
 #[test]
@@ -54,12 +44,7 @@ fn names_scope_and_columns() {
         .iter()
         .map(|column| {
             let text = |name: &str| column[name].as_str().unwrap().to_owned();
-            (
-                text("name"),
-                text("jsonPath"),
-                text("type"),
-                column["priority"].as_u64().unwrap_or_default(),
-            )
+            (text("name"), text("jsonPath"), text("type"), column["priority"].as_u64().unwrap_or_default())
         })
         .collect();
     let expected = [
@@ -72,12 +57,7 @@ fn names_scope_and_columns() {
         ("Wristband", "festivalWristbandEnabled", "boolean", 2),
     ]
     .map(|(name, path, kind, priority)| {
-        (
-            name.to_owned(),
-            format!(".status.summary.{path}"),
-            kind.to_owned(),
-            priority,
-        )
+        (name.to_owned(), format!(".status.summary.{path}"), kind.to_owned(), priority)
     });
     assert_eq!(columns, expected);
 }
@@ -88,12 +68,7 @@ fn places(member: &str) -> Vec<(String, Value)> {
         if let Some(value) = schema.get(member) {
             found.push((path.to_owned(), value.clone()));
         }
-        for (name, below) in schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
+        for (name, below) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             walk(&format!("{path}.{name}"), below, member, found);
         }
         for (mark, name) in [("[]", "items"), (".*", "additionalProperties")] {
@@ -127,56 +102,34 @@ fn one_of_stands_exactly_where_users_know_it() {
         {"required": ["plain"]},
         {"required": ["anonymous"]},
     ]);
-    let response =
-        json!([{"required": ["wristband"]}, {"required": ["json"]}, {"required": ["plain"]}]);
+    let response = json!([{"required": ["wristband"]}, {"required": ["json"]}, {"required": ["plain"]}]);
     let mut expected = vec![
         (".spec.when[]", conditions.clone()),
         (".spec.authentication.*", authentication),
         (".spec.authentication.*.when[]", conditions.clone()),
         (".spec.metadata.*.when[]", conditions.clone()),
         (".spec.authorization.*.when[]", conditions.clone()),
-        (
-            ".spec.authorization.*.patternMatching.patterns[]",
-            conditions.clone(),
-        ),
+        (".spec.authorization.*.patternMatching.patterns[]", conditions.clone()),
         (".spec.response.success.headers.*", response.clone()),
-        (
-            ".spec.response.success.headers.*.when[]",
-            conditions.clone(),
-        ),
+        (".spec.response.success.headers.*.when[]", conditions.clone()),
         (".spec.response.success.dynamicMetadata.*", response),
-        (
-            ".spec.response.success.dynamicMetadata.*.when[]",
-            conditions,
-        ),
+        (".spec.response.success.dynamicMetadata.*.when[]", conditions),
     ];
     expected.sort_by_key(|(path, _)| *path);
-    let expected: Vec<_> = expected
-        .into_iter()
-        .map(|(path, value)| (path.to_owned(), value))
-        .collect();
+    let expected: Vec<_> = expected.into_iter().map(|(path, value)| (path.to_owned(), value)).collect();
     assert_eq!(places("oneOf"), expected);
 }
 
 #[test]
 fn validations_stand_where_users_know_them() {
     let http = [
-        (
-            "has(self.url) != has(self.urlExpression)",
-            "Use exactly one of: url, urlExpression",
-        ),
-        (
-            "!(has(self.body) && has(self.bodyParameters))",
-            "Use one of: body, bodyParameters",
-        ),
+        ("has(self.url) != has(self.urlExpression)", "Use exactly one of: url, urlExpression"),
+        ("!(has(self.body) && has(self.bodyParameters))", "Use one of: body, bodyParameters"),
     ];
     let mut expected = vec![
         (
             ".spec.authentication.*.jwt",
-            vec![(
-                "has(self.jwksUrl) != has(self.issuerUrl)",
-                "Use one of: jwksUrl, issuerUrl",
-            )],
+            vec![("has(self.jwksUrl) != has(self.issuerUrl)", "Use one of: jwksUrl, issuerUrl")],
         ),
         (
             ".spec.authentication.*.plain",
@@ -203,10 +156,7 @@ fn validations_stand_where_users_know_them() {
         (".spec.metadata.*.http", http.to_vec()),
         (
             ".spec.metadata.*.userInfo",
-            vec![(
-                "has(self.identitySource) != has(self.userInfoUrl)",
-                "Use one of: identitySource, userInfoUrl",
-            )],
+            vec![("has(self.identitySource) != has(self.userInfoUrl)", "Use one of: identitySource, userInfoUrl")],
         ),
         (
             ".spec.authorization.*",
@@ -218,10 +168,7 @@ fn validations_stand_where_users_know_them() {
         ),
         (
             ".spec.authorization.*.opa",
-            vec![(
-                "has(self.rego) != has(self.externalPolicy)",
-                "Use exactly one of: rego, externalPolicy",
-            )],
+            vec![("has(self.rego) != has(self.externalPolicy)", "Use exactly one of: rego, externalPolicy")],
         ),
         (".spec.authorization.*.opa.externalPolicy", http.to_vec()),
         (
@@ -231,10 +178,7 @@ fn validations_stand_where_users_know_them() {
                     "has(self.user) || has(self.groups) || has(self.authorizationGroups)",
                     "At least one of user, groups, or authorizationGroups must be specified",
                 ),
-                (
-                    "!has(self.groups) || size(self.groups) > 0",
-                    "'groups' must not be empty",
-                ),
+                ("!has(self.groups) || size(self.groups) > 0", "'groups' must not be empty"),
             ],
         ),
         (".spec.callbacks.*.http", http.to_vec()),
@@ -243,10 +187,7 @@ fn validations_stand_where_users_know_them() {
     let expected: Vec<_> = expected
         .into_iter()
         .map(|(path, rules)| {
-            let rules = rules
-                .iter()
-                .map(|(rule, message)| json!({"rule": rule, "message": message}))
-                .collect();
+            let rules = rules.iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect();
             (path.to_owned(), Value::Array(rules))
         })
         .collect();
@@ -257,17 +198,12 @@ fn validations_stand_where_users_know_them() {
 fn required_fields_defaults_and_bounds() {
     let at = |pointer: &str| {
         let whole = schema();
-        let path: String = pointer
-            .split('.')
-            .fold(String::new(), |path, part| match part {
-                "*" => path + "/additionalProperties",
-                "[]" => path + "/items",
-                member => format!("{path}/properties/{member}"),
-            });
-        whole
-            .pointer(&path)
-            .unwrap_or_else(|| panic!("{pointer}"))
-            .clone()
+        let path: String = pointer.split('.').fold(String::new(), |path, part| match part {
+            "*" => path + "/additionalProperties",
+            "[]" => path + "/items",
+            member => format!("{path}/properties/{member}"),
+        });
+        whole.pointer(&path).unwrap_or_else(|| panic!("{pointer}")).clone()
     };
     assert_eq!(at("spec")["required"], json!(["hosts"]));
     assert_eq!(schema().get("required"), None);
@@ -276,122 +212,48 @@ fn required_fields_defaults_and_bounds() {
         ("spec.authentication.*.metrics", "default", json!(false)),
         ("spec.authentication.*.cache.ttl", "default", json!(60)),
         ("spec.authentication.*.cache", "required", json!(["key"])),
-        (
-            "spec.authentication.*.credentials",
-            "maxProperties",
-            json!(1),
-        ),
-        (
-            "spec.authentication.*.credentials.cookie",
-            "required",
-            json!(["name"]),
-        ),
-        (
-            "spec.authentication.*.apiKey",
-            "required",
-            json!(["selector"]),
-        ),
-        (
-            "spec.authentication.*.apiKey.allNamespaces",
-            "default",
-            json!(false),
-        ),
-        (
-            "spec.authentication.*.apiKey.selector",
-            "x-kubernetes-map-type",
-            json!("atomic"),
-        ),
-        (
-            "spec.authentication.*.apiKey.selector.matchExpressions.[]",
-            "required",
-            json!(["key", "operator"]),
-        ),
+        ("spec.authentication.*.credentials", "maxProperties", json!(1)),
+        ("spec.authentication.*.credentials.cookie", "required", json!(["name"])),
+        ("spec.authentication.*.apiKey", "required", json!(["selector"])),
+        ("spec.authentication.*.apiKey.allNamespaces", "default", json!(false)),
+        ("spec.authentication.*.apiKey.selector", "x-kubernetes-map-type", json!("atomic")),
+        ("spec.authentication.*.apiKey.selector.matchExpressions.[]", "required", json!(["key", "operator"])),
         ("spec.authentication.*.jwt.timeout", "minimum", json!(0)),
         ("spec.authentication.*.jwt.ttl", "format", json!("int64")),
-        (
-            "spec.authentication.*.oauth2Introspection",
-            "required",
-            json!(["endpoint", "credentialsRef"]),
-        ),
+        ("spec.authentication.*.oauth2Introspection", "required", json!(["endpoint", "credentialsRef"])),
         ("spec.authentication.*.anonymous", "type", json!("object")),
         ("spec.metadata.*.http.method", "default", json!("GET")),
         (
             "spec.metadata.*.http.method",
             "enum",
-            json!([
-                "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"
-            ]),
+            json!(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"]),
         ),
-        (
-            "spec.metadata.*.http.contentType",
-            "default",
-            json!("application/x-www-form-urlencoded"),
-        ),
-        (
-            "spec.metadata.*.http.oauth2",
-            "required",
-            json!(["tokenUrl", "clientId", "clientSecretRef"]),
-        ),
+        ("spec.metadata.*.http.contentType", "default", json!("application/x-www-form-urlencoded")),
+        ("spec.metadata.*.http.oauth2", "required", json!(["tokenUrl", "clientId", "clientSecretRef"])),
         ("spec.metadata.*.http.oauth2.cache", "default", json!(true)),
-        (
-            "spec.metadata.*.uma",
-            "required",
-            json!(["endpoint", "credentialsRef"]),
-        ),
+        ("spec.metadata.*.uma", "required", json!(["endpoint", "credentialsRef"])),
         ("spec.authorization.*.opa.version", "default", json!("v0")),
-        (
-            "spec.authorization.*.opa.version",
-            "enum",
-            json!(["v0", "v1"]),
-        ),
-        (
-            "spec.authorization.*.opa.externalPolicy.ttl",
-            "type",
-            json!("integer"),
-        ),
-        (
-            "spec.authorization.*.patternMatching",
-            "required",
-            json!(["patterns"]),
-        ),
+        ("spec.authorization.*.opa.version", "enum", json!(["v0", "v1"])),
+        ("spec.authorization.*.opa.externalPolicy.ttl", "type", json!("integer")),
+        ("spec.authorization.*.patternMatching", "required", json!(["patterns"])),
         (
             "spec.authorization.*.patternMatching.patterns.[].operator",
             "enum",
             json!(["eq", "neq", "incl", "excl", "matches"]),
         ),
-        (
-            "spec.authorization.*.spicedb",
-            "required",
-            json!(["endpoint"]),
-        ),
+        ("spec.authorization.*.spicedb", "required", json!(["endpoint"])),
         ("spec.response.unauthorized.code", "minimum", json!(300)),
         ("spec.response.unauthorized.code", "maximum", json!(599)),
-        (
-            "spec.response.success.headers.*.json",
-            "required",
-            json!(["properties"]),
-        ),
-        (
-            "spec.response.success.headers.*.wristband",
-            "required",
-            json!(["issuer", "signingKeyRefs"]),
-        ),
+        ("spec.response.success.headers.*.json", "required", json!(["properties"])),
+        ("spec.response.success.headers.*.wristband", "required", json!(["issuer", "signingKeyRefs"])),
         (
             "spec.response.success.headers.*.wristband.signingKeyRefs.[].algorithm",
             "enum",
             json!(["ES256", "ES384", "ES512", "RS256", "RS384", "RS512"]),
         ),
         ("spec.callbacks.*", "required", json!(["http"])),
-        (
-            "status.conditions.[]",
-            "required",
-            json!(["type", "status"]),
-        ),
-        (
-            "status.conditions.[].lastTransitionTime",
-            "format",
-            json!("date-time"),
-        ),
+        ("status.conditions.[]", "required", json!(["type", "status"])),
+        ("status.conditions.[].lastTransitionTime", "format", json!("date-time")),
         (
             "status.summary",
             "required",
@@ -411,11 +273,7 @@ fn required_fields_defaults_and_bounds() {
     }
     for path in ["spec.when.[].all.[]", "spec.callbacks.*.when.[].any.[]"] {
         let nested = at(path);
-        assert_eq!(
-            nested,
-            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
-            "{path}"
-        );
+        assert_eq!(nested, json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}), "{path}");
     }
     let value = at("spec.authentication.*.defaults.*.value");
     assert_eq!(value.get("type"), None);
@@ -446,58 +304,24 @@ fn the_schema_is_structural() {
         "x-kubernetes-list-map-keys",
     ];
     fn walk(path: &str, schema: &Value) {
-        let members = schema
-            .as_object()
-            .unwrap_or_else(|| panic!("{path}: {schema}"));
+        let members = schema.as_object().unwrap_or_else(|| panic!("{path}: {schema}"));
         for name in members.keys() {
             assert!(KNOWN.contains(&name.as_str()), "{path}: {name}");
         }
         let kind = schema.get("type").and_then(Value::as_str);
         let any = schema.get("x-kubernetes-preserve-unknown-fields") == Some(&json!(true));
         assert!(kind.is_some() || any, "{path} has no type");
-        assert!(
-            schema.get("properties").is_none() || schema.get("additionalProperties").is_none(),
-            "{path}"
-        );
-        assert_eq!(
-            schema.get("items").is_some(),
-            kind == Some("array"),
-            "{path}"
-        );
-        for required in schema
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            assert!(
-                schema["properties"]
-                    .get(required.as_str().unwrap())
-                    .is_some(),
-                "{path}: {required}"
-            );
+        assert!(schema.get("properties").is_none() || schema.get("additionalProperties").is_none(), "{path}");
+        assert_eq!(schema.get("items").is_some(), kind == Some("array"), "{path}");
+        for required in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+            assert!(schema["properties"].get(required.as_str().unwrap()).is_some(), "{path}: {required}");
         }
-        for branch in schema
-            .get("oneOf")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for branch in schema.get("oneOf").and_then(Value::as_array).into_iter().flatten() {
             for required in branch["required"].as_array().unwrap() {
-                assert!(
-                    schema["properties"]
-                        .get(required.as_str().unwrap())
-                        .is_some(),
-                    "{path}: {required}"
-                );
+                assert!(schema["properties"].get(required.as_str().unwrap()).is_some(), "{path}: {required}");
             }
         }
-        for (name, below) in schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
+        for (name, below) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             walk(&format!("{path}.{name}"), below);
         }
         for name in ["items", "additionalProperties"] {

@@ -10,23 +10,14 @@ fn described(document: &Document) -> String {
     match document {
         Document::AuthConfig(config) => {
             let verdict = if config.result.is_ok() { "good" } else { "bad" };
-            format!(
-                "{verdict} AuthConfig {} {}",
-                config.metadata.id(),
-                config.hosts.join(",")
-            )
+            format!("{verdict} AuthConfig {} {}", config.metadata.id(), config.hosts.join(","))
         }
         Document::Secret(secret) => {
             let verdict = if secret.result.is_ok() { "good" } else { "bad" };
             format!("{verdict} Secret {}", secret.metadata.id())
         }
         Document::Ignored(other) => {
-            format!(
-                "ignored {} {} {}",
-                other.api_version,
-                other.kind,
-                other.name.as_deref().unwrap_or("-")
-            )
+            format!("ignored {} {} {}", other.api_version, other.kind, other.name.as_deref().unwrap_or("-"))
         }
         Document::Unreadable(document) => {
             format!("unreadable {}", told(&document.problems).join("; "))
@@ -39,10 +30,7 @@ fn read(text: &str) -> Vec<String> {
 }
 
 fn told(problems: &[Problem]) -> Vec<String> {
-    problems
-        .iter()
-        .map(|problem| format!("{}: {problem}", problem.line.unwrap_or_default()))
-        .collect()
+    problems.iter().map(|problem| format!("{}: {problem}", problem.line.unwrap_or_default())).collect()
 }
 
 fn auth_config(text: &str) -> AuthConfigDocument {
@@ -74,10 +62,7 @@ fn a_whole_document_is_read() {
     let lines: Lines = config.lines.clone();
     let config = config.result.unwrap();
     assert_eq!(config.metadata.labels["team"], "shop");
-    assert_eq!(
-        config.spec.authentication.keys().collect::<Vec<_>>(),
-        ["friends", "people"]
-    );
+    assert_eq!(config.spec.authentication.keys().collect::<Vec<_>>(), ["friends", "people"]);
     assert_eq!(config.spec.when[0].all.as_ref().unwrap().len(), 2);
     assert_eq!(config.status, None);
     for (path, line) in [
@@ -110,14 +95,7 @@ metadata: {name: a}
 spec: {hosts: [a.test]}
 ...
 ";
-    assert_eq!(
-        read(text),
-        [
-            "good Secret n/s",
-            "ignored apps/v1 Deployment d",
-            "good AuthConfig default/a a.test"
-        ]
-    );
+    assert_eq!(read(text), ["good Secret n/s", "ignored apps/v1 Deployment d", "good AuthConfig default/a a.test"]);
     assert_eq!(read(""), [""; 0]);
     assert_eq!(read("# nothing\n---\n"), [""; 0]);
 }
@@ -147,18 +125,13 @@ fn lists_are_as_good_as_several_documents() {
         ]
     );
     let documents = read_documents(text);
-    let Document::AuthConfig(config) = &documents[1] else {
-        panic!()
-    };
+    let Document::AuthConfig(config) = &documents[1] else { panic!() };
     assert_eq!(
         told(config.result.as_ref().unwrap_err()),
         ["7: spec.host: unknown field `host`, did you mean `hosts`?"]
     );
 
-    assert_eq!(
-        read("apiVersion: v1\nkind: SecretList\nitems: [{metadata: {name: s}}]"),
-        ["good Secret default/s"]
-    );
+    assert_eq!(read("apiVersion: v1\nkind: SecretList\nitems: [{metadata: {name: s}}]"), ["good Secret default/s"]);
     assert_eq!(read("apiVersion: v1\nkind: List\nitems: []"), [""; 0]);
     assert_eq!(
         read("apiVersion: v1\nkind: List\nitems: {}"),
@@ -167,33 +140,18 @@ fn lists_are_as_good_as_several_documents() {
     // Only the item with the problem is bad.
     let text = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: s}}\n\
                 - {apiVersion: v1, kind: Secret, metadata: {name: t, name: u}}\n";
-    assert_eq!(
-        read(text),
-        ["good Secret default/s", "bad Secret default/t"]
-    );
+    assert_eq!(read(text), ["good Secret default/s", "bad Secret default/t"]);
 }
 
 #[test]
 fn a_document_that_is_no_object_of_kubernetes_is_unreadable() {
     for (text, expected) in [
-        (
-            "just text",
-            "unreadable 1: a document must be of type object, found string",
-        ),
-        (
-            "- a",
-            "unreadable 1: a document must be of type object, found array",
-        ),
+        ("just text", "unreadable 1: a document must be of type object, found string"),
+        ("- a", "unreadable 1: a document must be of type object, found array"),
         ("kind: Secret", "unreadable 1: apiVersion: Required value"),
         ("apiVersion: v1", "unreadable 1: kind: Required value"),
-        (
-            "a: 1",
-            "unreadable 1: apiVersion: Required value; 1: kind: Required value",
-        ),
-        (
-            "apiVersion: 1\nkind: X",
-            "unreadable 1: apiVersion: must be of type string, found integer",
-        ),
+        ("a: 1", "unreadable 1: apiVersion: Required value; 1: kind: Required value"),
+        ("apiVersion: 1\nkind: X", "unreadable 1: apiVersion: must be of type string, found integer"),
     ] {
         assert_eq!(read(text), [expected], "{text}");
     }
@@ -210,28 +168,17 @@ fn a_broken_document_still_claims_the_hosts_that_could_be_read() {
         "spec:\n  hosts: [a.test, b.test]\n  hosts: [c.test]\n",
         "spec:\n  hosts: [a.test, b.test]\n  authentication: !include other.yaml\n",
     ] {
-        assert_eq!(
-            read(&format!("{head}{spec}")),
-            ["bad AuthConfig default/a a.test,b.test"],
-            "{spec}"
-        );
+        assert_eq!(read(&format!("{head}{spec}")), ["bad AuthConfig default/a a.test,b.test"], "{spec}");
         // And the documents after it are read.
         let more = format!("{head}{spec}---\n{head}spec: {{hosts: [after.test]}}\n");
-        assert_eq!(
-            read(&more).last().unwrap(),
-            "good AuthConfig default/a after.test",
-            "{spec}"
-        );
+        assert_eq!(read(&more).last().unwrap(), "good AuthConfig default/a after.test", "{spec}");
     }
     for (text, expected) in [
         (
             "apiVersion: authorino.kuadrant.io/v1beta2\nkind: AuthConfig\nmetadata: {name: a}\nspec: {hosts: [a.test]}",
             "1: apiVersion: `authorino.kuadrant.io/v1beta2` is not supported; use `authorino.kuadrant.io/v1beta3`",
         ),
-        (
-            "kind: AuthConfig\nmetadata: {name: a}\nspec: {hosts: [a.test]}",
-            "1: apiVersion: Required value",
-        ),
+        ("kind: AuthConfig\nmetadata: {name: a}\nspec: {hosts: [a.test]}", "1: apiVersion: Required value"),
         (
             "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {namespace: n}\nspec: {hosts: [a.test]}",
             "3: metadata.name: Required value",
@@ -291,18 +238,10 @@ fn objects_of_the_kubernetes_api_lose_unknown_fields() {
     let bad = AuthConfigDocument::from_kubernetes(bad);
     assert_eq!(bad.hosts, ["a.test"]);
     let problems = bad.result.unwrap_err();
-    assert_eq!(
-        (problems.len(), problems[0].path.as_str(), problems[0].line),
-        (1, "spec.callbacks.x.when[0]", None)
-    );
+    assert_eq!((problems.len(), problems[0].path.as_str(), problems[0].line), (1, "spec.callbacks.x.when[0]", None));
 
-    let nonsense = AuthConfigDocument::from_kubernetes(json!([]))
-        .result
-        .unwrap_err();
-    assert_eq!(
-        nonsense[0].to_string(),
-        "a document must be of type object, found array"
-    );
+    let nonsense = AuthConfigDocument::from_kubernetes(json!([])).result.unwrap_err();
+    assert_eq!(nonsense[0].to_string(), "a document must be of type object, found array");
 }
 
 #[test]
@@ -325,11 +264,7 @@ stringData:
 ";
     let found = secret(text).result.unwrap();
     assert_eq!(found.secret_type, "Opaque");
-    let data: Vec<_> = found
-        .data
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_slice()))
-        .collect();
+    let data: Vec<_> = found.data.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
     assert_eq!(
         data,
         [
@@ -355,10 +290,7 @@ stringData:
         "type": "kubernetes.io/tls", "immutable": true, "data": {"ca.crt": ""}, "unknown": 1,
     });
     let found = SecretDocument::from_kubernetes(object).result.unwrap();
-    assert_eq!(
-        (found.secret_type.as_str(), found.immutable),
-        ("kubernetes.io/tls", Some(true))
-    );
+    assert_eq!((found.secret_type.as_str(), found.immutable), ("kubernetes.io/tls", Some(true)));
     assert_eq!(found.data["ca.crt"], b"");
 }
 
@@ -401,10 +333,7 @@ dat: {a: hunter2}
 #[test]
 fn a_text_that_is_too_large_is_refused() {
     let text = " ".repeat((64 << 20) + 1);
-    assert_eq!(
-        read(&text),
-        ["unreadable 0: the text has 67108865 bytes, more than 67108864"]
-    );
+    assert_eq!(read(&text), ["unreadable 0: the text has 67108865 bytes, more than 67108864"]);
 }
 
 /// Pieces of which texts are made that are almost AuthConfigs.

@@ -6,9 +6,8 @@ use usher_api::{AuthConfigDocument, Document, read_documents};
 
 /// An AuthConfig with this `spec`, in flow style.
 fn read_spec(spec: &str) -> AuthConfigDocument {
-    let text = format!(
-        "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {{name: a}}\nspec: {spec}\n"
-    );
+    let text =
+        format!("apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {{name: a}}\nspec: {spec}\n");
     match read_documents(&text).as_slice() {
         [Document::AuthConfig(document)] => (**document).clone(),
         other => panic!("{spec}: {other:?}"),
@@ -20,10 +19,7 @@ fn problems(spec: &str) -> Vec<String> {
     match read_spec(spec).result {
         Ok(_) => Vec::new(),
         Err(problems) => {
-            assert!(
-                problems.iter().all(|problem| problem.line == Some(4)),
-                "{problems:?}"
-            );
+            assert!(problems.iter().all(|problem| problem.line == Some(4)), "{problems:?}");
             problems.iter().map(ToString::to_string).collect()
         }
     }
@@ -52,9 +48,7 @@ fn conditions(element: &str) -> [(&'static str, String); 9] {
         ("spec.when[0]", format!("{{hosts: [h], when: [{element}]}}")),
         (
             "spec.authentication.x.when[0]",
-            format!(
-                "{{hosts: [h], authentication: {{x: {{anonymous: {{}}, when: [{element}]}}}}}}"
-            ),
+            format!("{{hosts: [h], authentication: {{x: {{anonymous: {{}}, when: [{element}]}}}}}}"),
         ),
         (
             "spec.metadata.x.when[0]",
@@ -62,21 +56,15 @@ fn conditions(element: &str) -> [(&'static str, String); 9] {
         ),
         (
             "spec.authorization.x.when[0]",
-            format!(
-                "{{hosts: [h], authorization: {{x: {{opa: {{rego: r}}, when: [{element}]}}}}}}"
-            ),
+            format!("{{hosts: [h], authorization: {{x: {{opa: {{rego: r}}, when: [{element}]}}}}}}"),
         ),
         (
             "spec.authorization.x.patternMatching.patterns[0]",
-            format!(
-                "{{hosts: [h], authorization: {{x: {{patternMatching: {{patterns: [{element}]}}}}}}}}"
-            ),
+            format!("{{hosts: [h], authorization: {{x: {{patternMatching: {{patterns: [{element}]}}}}}}}}"),
         ),
         (
             "spec.response.success.headers.x.when[0]",
-            format!(
-                "{{hosts: [h], response: {{success: {{headers: {{x: {{plain: {{}}, when: [{element}]}}}}}}}}}}"
-            ),
+            format!("{{hosts: [h], response: {{success: {{headers: {{x: {{plain: {{}}, when: [{element}]}}}}}}}}}}"),
         ),
         (
             "spec.response.success.dynamicMetadata.x.when[0]",
@@ -88,10 +76,7 @@ fn conditions(element: &str) -> [(&'static str, String); 9] {
             "spec.callbacks.x.when[0]",
             format!("{{hosts: [h], callbacks: {{x: {{http: {{url: u}}, when: [{element}]}}}}}}"),
         ),
-        (
-            "spec.when[0].all[0].any[0]",
-            format!("{{hosts: [h], when: [{{all: [{{any: [{element}]}}]}}]}}"),
-        ),
+        ("spec.when[0].all[0].any[0]", format!("{{hosts: [h], when: [{{all: [{{any: [{element}]}}]}}]}}")),
     ]
 }
 
@@ -113,22 +98,10 @@ fn conditions_are_of_exactly_one_kind_everywhere() {
     let one_of = "must validate one and only one schema (oneOf): exactly one of `patternRef`, `operator and selector`, \
                   `operator and jsonPath`, `all`, `any`, `predicate` is needed, found ";
     for (element, below, message) in [
-        (
-            "{operator: eq, value: GET}",
-            "",
-            &format!("{one_of}none") as &str,
-        ),
-        (
-            "{selector: request.method, value: GET}",
-            "",
-            &format!("{one_of}none"),
-        ),
+        ("{operator: eq, value: GET}", "", &format!("{one_of}none") as &str),
+        ("{selector: request.method, value: GET}", "", &format!("{one_of}none")),
         ("{}", "", &format!("{one_of}none")),
-        (
-            "{predicate: 'true', patternRef: p}",
-            "",
-            &format!("{one_of}`patternRef`, `predicate`"),
-        ),
+        ("{predicate: 'true', patternRef: p}", "", &format!("{one_of}`patternRef`, `predicate`")),
         ("{all: [], any: []}", "", &format!("{one_of}`all`, `any`")),
         (
             "{selector: s, jsonPath: $.s, operator: eq}",
@@ -145,37 +118,13 @@ fn conditions_are_of_exactly_one_kind_everywhere() {
             ".operator",
             "Unsupported value: \"like\": supported values: \"eq\", \"neq\", \"incl\", \"excl\", \"matches\"",
         ),
-        (
-            "{selector: s, operator: eq, value: 5}",
-            ".value",
-            "must be of type string, found integer",
-        ),
-        (
-            "{predicate: true}",
-            ".predicate",
-            "must be of type string, found boolean",
-        ),
+        ("{selector: s, operator: eq, value: 5}", ".value", "must be of type string, found integer"),
+        ("{predicate: true}", ".predicate", "must be of type string, found boolean"),
         ("{any: {}}", ".any", "must be of type array, found object"),
-        (
-            "{predicate: 'true', vlaue: x}",
-            ".vlaue",
-            "unknown field `vlaue`, did you mean `value`?",
-        ),
-        (
-            "{any: [{selector: s, operator: like}]}",
-            ".any[0].operator",
-            "Unsupported value: \"like\"",
-        ),
-        (
-            "{all: [{predicate: 'true', selector: s, operator: eq}]}",
-            ".all[0]",
-            one_of,
-        ),
-        (
-            "{all: ['true']}",
-            ".all[0]",
-            "must be of type object, found string",
-        ),
+        ("{predicate: 'true', vlaue: x}", ".vlaue", "unknown field `vlaue`, did you mean `value`?"),
+        ("{any: [{selector: s, operator: like}]}", ".any[0].operator", "Unsupported value: \"like\""),
+        ("{all: [{predicate: 'true', selector: s, operator: eq}]}", ".all[0]", one_of),
+        ("{all: ['true']}", ".all[0]", "must be of type object, found string"),
         ("[]", "", "must be of type object, found array"),
     ] {
         for (path, spec) in conditions(element) {
@@ -199,10 +148,7 @@ fn named_patterns_take_comparisons_only() {
             "{hosts: [h], patterns: {p: [{selector: s, operator: is}]}}",
             "spec.patterns.p[0].operator: Unsupported value: \"is\"",
         ),
-        (
-            "{hosts: [h], patterns: {p: {}}}",
-            "spec.patterns.p: must be of type array, found object",
-        ),
+        ("{hosts: [h], patterns: {p: {}}}", "spec.patterns.p: must be of type array, found object"),
     ]);
 }
 
@@ -217,55 +163,23 @@ fn exactly_one_method_is_given() {
         "plain: {selector: s}",
         "anonymous: {}",
     ];
-    let metadata = [
-        "http: {url: u}",
-        "userInfo: {userInfoUrl: u}",
-        "uma: {endpoint: e, credentialsRef: {}}",
-    ];
+    let metadata = ["http: {url: u}", "userInfo: {userInfoUrl: u}", "uma: {endpoint: e, credentialsRef: {}}"];
     let authorization = [
         "patternMatching: {patterns: []}",
         "opa: {rego: r}",
         "kubernetesSubjectAccessReview: {user: {value: u}}",
         "spicedb: {endpoint: e}",
     ];
-    let response = [
-        "plain: {}",
-        "json: {properties: {}}",
-        "wristband: {issuer: i, signingKeyRefs: []}",
-    ];
+    let response = ["plain: {}", "json: {properties: {}}", "wristband: {issuer: i, signingKeyRefs: []}"];
     let one_of = "must validate one and only one schema (oneOf): exactly one of ";
     let metadata_message = "Use exactly one of: http, userInfo, uma; found ";
     let authorization_message =
         "Use exactly one of: patternMatching, opa, kubernetesSubjectAccessReview, spicedb; found ";
     for (open, close, path, methods, message) in [
-        (
-            "authentication: {x: {",
-            "}}",
-            "spec.authentication.x",
-            authentication.as_slice(),
-            one_of,
-        ),
-        (
-            "metadata: {x: {",
-            "}}",
-            "spec.metadata.x",
-            metadata.as_slice(),
-            metadata_message,
-        ),
-        (
-            "authorization: {x: {",
-            "}}",
-            "spec.authorization.x",
-            authorization.as_slice(),
-            authorization_message,
-        ),
-        (
-            "response: {success: {headers: {x: {",
-            "}}}}",
-            "spec.response.success.headers.x",
-            response.as_slice(),
-            one_of,
-        ),
+        ("authentication: {x: {", "}}", "spec.authentication.x", authentication.as_slice(), one_of),
+        ("metadata: {x: {", "}}", "spec.metadata.x", metadata.as_slice(), metadata_message),
+        ("authorization: {x: {", "}}", "spec.authorization.x", authorization.as_slice(), authorization_message),
+        ("response: {success: {headers: {x: {", "}}}}", "spec.response.success.headers.x", response.as_slice(), one_of),
         (
             "response: {success: {dynamicMetadata: {x: {",
             "}}}}",
@@ -275,24 +189,16 @@ fn exactly_one_method_is_given() {
         ),
     ] {
         let expected = format!("{path}: {message}");
-        let spec =
-            |methods: &[&str]| format!("{{hosts: [h], {open}{}{close}}}", methods.join(", "));
+        let spec = |methods: &[&str]| format!("{{hosts: [h], {open}{}{close}}}", methods.join(", "));
         for (index, method) in methods.iter().enumerate() {
             accepted(&[&spec(&[method])]);
             let other = methods[(index + 1) % methods.len()];
             refused(&[(&spec(&[method, other]), &expected)]);
         }
-        refused(&[
-            (&spec(&[]), &expected),
-            (&spec(&["priority: 1"]), &expected),
-            (&spec(methods), &expected),
-        ]);
+        refused(&[(&spec(&[]), &expected), (&spec(&["priority: 1"]), &expected), (&spec(methods), &expected)]);
     }
     let found = problems("{hosts: [h], authentication: {x: {jwt: {issuerUrl: u}, anonymous: {}}}}");
-    assert!(
-        found[0].ends_with("is needed, found `jwt`, `anonymous`"),
-        "{found:?}"
-    );
+    assert!(found[0].ends_with("is needed, found `jwt`, `anonymous`"), "{found:?}");
 }
 
 #[test]
@@ -300,11 +206,7 @@ fn http_requests_have_one_url_and_one_body() {
     for (open, close, path) in [
         ("metadata: {x: {http: ", "}}", "spec.metadata.x.http"),
         ("callbacks: {x: {http: ", "}}", "spec.callbacks.x.http"),
-        (
-            "authorization: {x: {opa: {externalPolicy: ",
-            "}}}",
-            "spec.authorization.x.opa.externalPolicy",
-        ),
+        ("authorization: {x: {opa: {externalPolicy: ", "}}}", "spec.authorization.x.opa.externalPolicy"),
     ] {
         let spec = |http: &str| format!("{{hosts: [h], {open}{http}{close}}}");
         for http in [
@@ -319,67 +221,27 @@ fn http_requests_have_one_url_and_one_body() {
             accepted(&[&spec(http)]);
         }
         for (http, below, message) in [
-            (
-                "{url: u, urlExpression: e}",
-                "",
-                "Use exactly one of: url, urlExpression; found `url`, `urlExpression`",
-            ),
-            (
-                "{url: '', urlExpression: e}",
-                "",
-                "Use exactly one of: url, urlExpression; found",
-            ),
-            (
-                "{}",
-                "",
-                "Use exactly one of: url, urlExpression; found none",
-            ),
+            ("{url: u, urlExpression: e}", "", "Use exactly one of: url, urlExpression; found `url`, `urlExpression`"),
+            ("{url: '', urlExpression: e}", "", "Use exactly one of: url, urlExpression; found"),
+            ("{}", "", "Use exactly one of: url, urlExpression; found none"),
             (
                 "{url: u, body: {}, bodyParameters: {}}",
                 "",
                 "Use one of: body, bodyParameters; found `body`, `bodyParameters`",
             ),
-            (
-                "{url: u, method: FETCH}",
-                ".method",
-                "Unsupported value: \"FETCH\": supported values: \"GET\", \"POST\"",
-            ),
-            (
-                "{url: u, method: get}",
-                ".method",
-                "Unsupported value: \"get\"",
-            ),
-            (
-                "{url: u, contentType: text/plain}",
-                ".contentType",
-                "Unsupported value: \"text/plain\"",
-            ),
-            (
-                "{url: u, timeout: -1}",
-                ".timeout",
-                "Invalid value: -1: should be greater than or equal to 0",
-            ),
-            (
-                "{url: u, timeout: 1.5}",
-                ".timeout",
-                "must be of type integer, found number",
-            ),
-            (
-                "{url: u, timeout: '1'}",
-                ".timeout",
-                "must be of type integer, found string",
-            ),
+            ("{url: u, method: FETCH}", ".method", "Unsupported value: \"FETCH\": supported values: \"GET\", \"POST\""),
+            ("{url: u, method: get}", ".method", "Unsupported value: \"get\""),
+            ("{url: u, contentType: text/plain}", ".contentType", "Unsupported value: \"text/plain\""),
+            ("{url: u, timeout: -1}", ".timeout", "Invalid value: -1: should be greater than or equal to 0"),
+            ("{url: u, timeout: 1.5}", ".timeout", "must be of type integer, found number"),
+            ("{url: u, timeout: '1'}", ".timeout", "must be of type integer, found string"),
             (
                 "{url: u, timeout: 18446744073709551615}",
                 ".timeout",
                 "Invalid value: 18446744073709551615: is too large",
             ),
             ("{url: 5}", ".url", "must be of type string, found integer"),
-            (
-                "{url: u, sharedSecretRef: {name: n}}",
-                ".sharedSecretRef.key",
-                "Required value",
-            ),
+            ("{url: u, sharedSecretRef: {name: n}}", ".sharedSecretRef.key", "Required value"),
             (
                 "{url: u, oauth2: {clientId: c, clientSecretRef: {name: n, key: k}}}",
                 ".oauth2.tokenUrl",
@@ -390,11 +252,7 @@ fn http_requests_have_one_url_and_one_body() {
                 ".oauth2.timeout",
                 "Invalid value: -1: should be greater than or equal to 0",
             ),
-            (
-                "{url: u, headers: {h: text}}",
-                ".headers.h",
-                "must be of type object, found string",
-            ),
+            ("{url: u, headers: {h: text}}", ".headers.h", "must be of type object, found string"),
         ] {
             refused(&[(&spec(http), &format!("{path}{below}: {message}"))]);
         }
@@ -414,10 +272,7 @@ fn fields_that_exclude_each_other() {
         "{hosts: [h], authorization: {x: {opa: {externalPolicy: {url: u, ttl: 5}, allValues: true, version: v1}}}}",
     ]);
     refused(&[
-        (
-            "{hosts: [h], authentication: {x: {jwt: {}}}}",
-            "spec.authentication.x.jwt: Use one of: jwksUrl, issuerUrl",
-        ),
+        ("{hosts: [h], authentication: {x: {jwt: {}}}}", "spec.authentication.x.jwt: Use one of: jwksUrl, issuerUrl"),
         (
             "{hosts: [h], authentication: {x: {jwt: {issuerUrl: '', jwksUrl: u}}}}",
             "spec.authentication.x.jwt: Use one of: jwksUrl, issuerUrl",
@@ -470,22 +325,12 @@ fn access_reviews_are_about_somebody() {
          resourceAttributes: {namespace: {value: n}, group: {}, resource: {}, name: {}, subresource: {}, verb: {}}}}}}",
     ]);
     let path = "spec.authorization.x.kubernetesSubjectAccessReview";
-    let nobody =
-        format!("{path}: At least one of user, groups, or authorizationGroups must be specified");
+    let nobody = format!("{path}: At least one of user, groups, or authorizationGroups must be specified");
     let empty = format!("{path}.groups: 'groups' must not be empty");
     refused(&[
-        (
-            "{hosts: [h], authorization: {x: {kubernetesSubjectAccessReview: {}}}}",
-            &nobody,
-        ),
-        (
-            "{hosts: [h], authorization: {x: {kubernetesSubjectAccessReview: {resourceAttributes: {}}}}}",
-            &nobody,
-        ),
-        (
-            "{hosts: [h], authorization: {x: {kubernetesSubjectAccessReview: {groups: [], user: {}}}}}",
-            &empty,
-        ),
+        ("{hosts: [h], authorization: {x: {kubernetesSubjectAccessReview: {}}}}", &nobody),
+        ("{hosts: [h], authorization: {x: {kubernetesSubjectAccessReview: {resourceAttributes: {}}}}}", &nobody),
+        ("{hosts: [h], authorization: {x: {kubernetesSubjectAccessReview: {groups: [], user: {}}}}}", &empty),
     ]);
 }
 
@@ -510,34 +355,13 @@ fn required_fields_types_and_bounds() {
         ("[]", "spec: must be of type object, found array"),
         ("{}", "spec.hosts: Required value"),
         ("{hosts: null}", "spec.hosts: Required value"),
-        (
-            "{hosts: h}",
-            "spec.hosts: must be of type array, found string",
-        ),
-        (
-            "{hosts: [5]}",
-            "spec.hosts[0]: must be of type string, found integer",
-        ),
-        (
-            "{hosts: [null]}",
-            "spec.hosts[0]: must be of type string, found null",
-        ),
-        (
-            "{hosts: [h], authentication: [x]}",
-            "spec.authentication: must be of type object, found array",
-        ),
-        (
-            "{hosts: [h], authentication: {x: }}",
-            "spec.authentication.x: must be of type object, found null",
-        ),
-        (
-            "{hosts: [h], authentication: {x: {apiKey: {}}}}",
-            "spec.authentication.x.apiKey.selector: Required value",
-        ),
-        (
-            "{hosts: [h], authentication: {x: {x509: {}}}}",
-            "spec.authentication.x.x509.selector: Required value",
-        ),
+        ("{hosts: h}", "spec.hosts: must be of type array, found string"),
+        ("{hosts: [5]}", "spec.hosts[0]: must be of type string, found integer"),
+        ("{hosts: [null]}", "spec.hosts[0]: must be of type string, found null"),
+        ("{hosts: [h], authentication: [x]}", "spec.authentication: must be of type object, found array"),
+        ("{hosts: [h], authentication: {x: }}", "spec.authentication.x: must be of type object, found null"),
+        ("{hosts: [h], authentication: {x: {apiKey: {}}}}", "spec.authentication.x.apiKey.selector: Required value"),
+        ("{hosts: [h], authentication: {x: {x509: {}}}}", "spec.authentication.x.x509.selector: Required value"),
         (
             "{hosts: [h], authentication: {x: {oauth2Introspection: {endpoint: e}}}}",
             "spec.authentication.x.oauth2Introspection.credentialsRef: Required value",
@@ -567,18 +391,9 @@ fn required_fields_types_and_bounds() {
             "spec.authentication.x.apiKey.selector.matchExpressions[0].operator: \
              \"Like\" is not a valid label selector operator",
         ),
-        (
-            "{hosts: [h], callbacks: {x: {priority: 1}}}",
-            "spec.callbacks.x.http: Required value",
-        ),
-        (
-            "{hosts: [h], metadata: {x: {http: {url: u}, cache: {ttl: 5}}}}",
-            "spec.metadata.x.cache.key: Required value",
-        ),
-        (
-            "{hosts: [h], metadata: {x: {uma: {endpoint: e}}}}",
-            "spec.metadata.x.uma.credentialsRef: Required value",
-        ),
+        ("{hosts: [h], callbacks: {x: {priority: 1}}}", "spec.callbacks.x.http: Required value"),
+        ("{hosts: [h], metadata: {x: {http: {url: u}, cache: {ttl: 5}}}}", "spec.metadata.x.cache.key: Required value"),
+        ("{hosts: [h], metadata: {x: {uma: {endpoint: e}}}}", "spec.metadata.x.uma.credentialsRef: Required value"),
         (
             "{hosts: [h], metadata: {x: {userInfo: {userInfoUrl: u, timeout: -1}}}}",
             "spec.metadata.x.userInfo.timeout: Invalid value: -1",
@@ -587,10 +402,7 @@ fn required_fields_types_and_bounds() {
             "{hosts: [h], authorization: {x: {patternMatching: {}}}}",
             "spec.authorization.x.patternMatching.patterns: Required value",
         ),
-        (
-            "{hosts: [h], authorization: {x: {spicedb: {}}}}",
-            "spec.authorization.x.spicedb.endpoint: Required value",
-        ),
+        ("{hosts: [h], authorization: {x: {spicedb: {}}}}", "spec.authorization.x.spicedb.endpoint: Required value"),
         (
             "{hosts: [h], authorization: {x: {opa: {rego: r, version: v2}}}}",
             "spec.authorization.x.opa.version: Unsupported value: \"v2\": supported values: \"v0\", \"v1\"",
@@ -617,10 +429,7 @@ fn required_fields_types_and_bounds() {
 #[test]
 fn unknown_fields_are_refused_with_the_nearest_name() {
     refused(&[
-        (
-            "{hosts: [h], surprise: {a: 1}}",
-            "spec.surprise: unknown field `surprise`",
-        ),
+        ("{hosts: [h], surprise: {a: 1}}", "spec.surprise: unknown field `surprise`"),
         (
             "{hosts: [h], authorisation: {}}",
             "spec.authorisation: unknown field `authorisation`, did you mean `authorization`?",
@@ -655,81 +464,42 @@ fn defaults_are_filled_in() {
     assert_eq!((who.common.priority, who.common.metrics), (0, false));
     assert_eq!(who.common.cache.as_ref().unwrap().ttl, 60);
     let http = config.spec.metadata["x"].http.as_ref().unwrap();
-    assert_eq!(
-        (http.method.as_str(), http.content_type.as_str()),
-        ("GET", "application/x-www-form-urlencoded")
-    );
+    assert_eq!((http.method.as_str(), http.content_type.as_str()), ("GET", "application/x-www-form-urlencoded"));
     assert!(http.oauth2.as_ref().unwrap().cache);
     let opa = config.spec.authorization["x"].opa.as_ref().unwrap();
-    assert_eq!(
-        (opa.version, opa.all_values),
-        (usher_api::RegoVersion::V0, false)
-    );
+    assert_eq!((opa.version, opa.all_values), (usher_api::RegoVersion::V0, false));
 }
 
 #[test]
 fn fixed_values_keep_the_order_of_their_members() {
-    let config = read_spec(
-        "{hosts: [h], response: {unauthorized: {body: {value: {z: 1, a: [true, null], m: 1.5}}}}}",
-    );
-    let body = config
-        .result
-        .unwrap()
-        .spec
-        .response
-        .unwrap()
-        .unauthorized
-        .unwrap()
-        .body
-        .unwrap();
-    assert_eq!(
-        body.value.unwrap().to_string(),
-        r#"{"z":1,"a":[true,null],"m":1.5}"#
-    );
+    let config = read_spec("{hosts: [h], response: {unauthorized: {body: {value: {z: 1, a: [true, null], m: 1.5}}}}}");
+    let body = config.result.unwrap().spec.response.unwrap().unauthorized.unwrap().body.unwrap();
+    assert_eq!(body.value.unwrap().to_string(), r#"{"z":1,"a":[true,null],"m":1.5}"#);
 }
 
 #[test]
 fn methods_can_be_asked_for() {
-    use usher_api::{
-        AuthenticationMethod, AuthorizationMethod, JwtKeySource, MetadataMethod,
-        SuccessResponseMethod,
-    };
+    use usher_api::{AuthenticationMethod, AuthorizationMethod, JwtKeySource, MetadataMethod, SuccessResponseMethod};
     let config = read_spec(
         "{hosts: [h], authentication: {x: {jwt: {issuerUrl: u}}}, metadata: {x: {userInfo: {identitySource: x}}}, \
          authorization: {x: {opa: {rego: r}}}, response: {success: {headers: {x: {plain: {value: 1}}}}}}",
     );
     let spec = config.result.unwrap().spec;
-    let Ok(AuthenticationMethod::Jwt(jwt)) = spec.authentication["x"].method() else {
-        panic!()
-    };
+    let Ok(AuthenticationMethod::Jwt(jwt)) = spec.authentication["x"].method() else { panic!() };
     assert_eq!(jwt.key_source(), Ok(JwtKeySource::IssuerUrl("u")));
-    assert!(matches!(
-        spec.metadata["x"].method(),
-        Ok(MetadataMethod::UserInfo(_))
-    ));
-    assert!(matches!(
-        spec.authorization["x"].method(),
-        Ok(AuthorizationMethod::Opa(_))
-    ));
+    assert!(matches!(spec.metadata["x"].method(), Ok(MetadataMethod::UserInfo(_))));
+    assert!(matches!(spec.authorization["x"].method(), Ok(AuthorizationMethod::Opa(_))));
     let headers = spec.response.unwrap().success.unwrap().headers;
-    assert!(matches!(
-        headers["x"].method(),
-        Ok(SuccessResponseMethod::Plain(_))
-    ));
+    assert!(matches!(headers["x"].method(), Ok(SuccessResponseMethod::Plain(_))));
 }
 
 #[test]
 fn conditions_may_be_nested_as_deep_as_documents() {
     let nested = |depth: usize| {
         let (open, close) = ("{all: [".repeat(depth), "]}".repeat(depth));
-        problems(&format!(
-            "{{hosts: [h], when: [{open}{{predicate: 'true'}}{close}]}}"
-        ))
+        problems(&format!("{{hosts: [h], when: [{open}{{predicate: 'true'}}{close}]}}"))
     };
     assert_eq!(nested(48), Vec::<String>::new());
     let problem = nested(49).join("; ");
-    assert!(
-        problem.ends_with(": nested more than 100 deep"),
-        "{problem}"
-    );
+    assert!(problem.ends_with(": nested more than 100 deep"), "{problem}");
 }

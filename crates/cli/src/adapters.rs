@@ -53,18 +53,39 @@ fn log(request: &Request, verdict: &Verdict) {
     let (id, path) = (&*parts.id, parts.path.split(['?', '#']).next().unwrap_or_default());
     match verdict {
         Verdict::Allow(_) => {
-            tracing::debug!("request id" = id, authorized = true, response, host, method, path, "outgoing authorization response");
+            tracing::debug!(
+                "request id" = id,
+                authorized = true,
+                response,
+                host,
+                method,
+                path,
+                "outgoing authorization response"
+            );
         }
         Verdict::Deny(denial) => {
             tracing::info!(
-                "request id" = id, authorized = false, response, host, method, path, reason = denial.reason,
+                "request id" = id,
+                authorized = false,
+                response,
+                host,
+                method,
+                path,
+                reason = denial.reason,
                 "outgoing authorization response"
             );
         }
         Verdict::Undecidable(undecided) => {
             tracing::warn!(
-                "request id" = id, authorized = false, response, host, method, path, reason = undecided.reason,
-                detail = undecided.detail, "outgoing authorization response"
+                "request id" = id,
+                authorized = false,
+                response,
+                host,
+                method,
+                path,
+                reason = undecided.reason,
+                detail = undecided.detail,
+                "outgoing authorization response"
             );
         }
     }

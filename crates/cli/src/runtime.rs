@@ -146,12 +146,24 @@ fn log(report: &Report, object: Option<&Arc<AuthConfigObject>>) {
         }
     };
     for warning in &report.warnings {
-        tracing::warn!(authconfig, at = place(warning), path = warning.path, problem = warning.message, "doubtful AuthConfig");
+        tracing::warn!(
+            authconfig,
+            at = place(warning),
+            path = warning.path,
+            problem = warning.message,
+            "doubtful AuthConfig"
+        );
     }
     // The problems of documents that could not be read were told by the source.
     let readable = object.is_some_and(|object| object.document.result.is_ok());
     for problem in report.problems.iter().filter(|_| readable) {
-        tracing::error!(authconfig, at = place(problem), path = problem.path, problem = problem.message, "invalid AuthConfig");
+        tracing::error!(
+            authconfig,
+            at = place(problem),
+            path = problem.path,
+            problem = problem.message,
+            "invalid AuthConfig"
+        );
     }
     for host in &report.loose_hosts {
         tracing::warn!(authconfig, host, "host already taken");

@@ -59,7 +59,9 @@ pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
         return Ok(ListenAddress(None));
     }
     let full = if text.starts_with(':') { format!("[::]{text}") } else { text.replace("localhost:", "127.0.0.1:") };
-    full.parse().map(|address| ListenAddress(Some(address))).map_err(|_| format!("`{text}` is not an address such as `:8080` or `127.0.0.1:8080`"))
+    full.parse()
+        .map(|address| ListenAddress(Some(address)))
+        .map_err(|_| format!("`{text}` is not an address such as `:8080` or `127.0.0.1:8080`"))
 }
 
 #[cfg(test)]

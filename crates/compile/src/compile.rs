@@ -84,7 +84,8 @@ impl Compiler {
 
         let at = root.field("authentication");
         let identity_rules = if spec.authentication.is_empty() {
-            let anonymous = AuthenticationSpec { anonymous: Some(usher_api::AnonymousSpec {}), ..AuthenticationSpec::default() };
+            let anonymous =
+                AuthenticationSpec { anonymous: Some(usher_api::AnonymousSpec {}), ..AuthenticationSpec::default() };
             identity::build("anonymous", &anonymous, &at, context, problems).into_iter().collect()
         } else {
             spec.authentication
@@ -107,7 +108,8 @@ impl Compiler {
 
         let at = root.field("response");
         let response_spec = spec.response.clone().unwrap_or_default();
-        let response_items = response::build(&response_spec.success.unwrap_or_default(), &at.field("success"), context, problems);
+        let response_items =
+            response::build(&response_spec.success.unwrap_or_default(), &at.field("success"), context, problems);
         let unauthenticated = deny_with(response_spec.unauthenticated.as_ref(), &at.field("unauthenticated"), problems);
         let unauthorized = deny_with(response_spec.unauthorized.as_ref(), &at.field("unauthorized"), problems);
 

@@ -244,7 +244,11 @@ mod tests {
             (false, &[("x", &["*.acme.com", "api.acme.com"])], &["x *.acme.com", "x api.acme.com"]),
             (true, &[("x", &["*.io"]), ("y", &["echo-api.io"])], &["x *.io", "y echo-api.io"]),
             (true, &[("x", &["echo-api.io"]), ("y", &["echo-api.io"])], &["x echo-api.io"]),
-            (true, &[("x", &["*.acme.com"]), ("y", &["acme.com", "*.api.acme.com"])], &["x *.acme.com", "y acme.com", "y *.api.acme.com"]),
+            (
+                true,
+                &[("x", &["*.acme.com"]), ("y", &["acme.com", "*.api.acme.com"])],
+                &["x *.acme.com", "y acme.com", "y *.api.acme.com"],
+            ),
             (true, &[("x", &["*"]), ("y", &["foo.bar"])], &["x *", "y foo.bar"]),
         ];
         for (superseding, configs, expected) in cases {

@@ -151,15 +151,17 @@ impl Workspace {
 
     fn accept(&mut self, metadata: &ObjectMeta, compiled: Compiled, update: &mut Update) {
         let id = AuthConfigId::of(metadata);
-        let config = Config {
-            age: self.age(&id, metadata),
-            hosts: compiled.hosts,
-            plan: Arc::new(compiled.plan),
-            good: true,
-        };
+        let config =
+            Config { age: self.age(&id, metadata), hosts: compiled.hosts, plan: Arc::new(compiled.plan), good: true };
         self.replace(&id, config, update);
         let loose_hosts = self.loose_hosts(&id);
-        update.reports.push(Report { id, state: State::Current, problems: Vec::new(), warnings: compiled.warnings, loose_hosts });
+        update.reports.push(Report {
+            id,
+            state: State::Current,
+            problems: Vec::new(),
+            warnings: compiled.warnings,
+            loose_hosts,
+        });
     }
 
     fn refuse(&mut self, metadata: &ObjectMeta, refused: Refused, update: &mut Update) {
@@ -170,7 +172,8 @@ impl Workspace {
             let problem = refused.problems.first().map(ToString::to_string).unwrap_or_default();
             let meters = self.compiler.metrics.plan(&id.namespace, &id.name);
             let plan = Plan::broken(id.namespace.clone(), id.name.clone(), meters, problem);
-            let config = Config { age: self.age(&id, metadata), hosts: refused.hosts, plan: Arc::new(plan), good: false };
+            let config =
+                Config { age: self.age(&id, metadata), hosts: refused.hosts, plan: Arc::new(plan), good: false };
             self.replace(&id, config, update);
             State::Nothing
         };
@@ -190,18 +193,16 @@ impl Workspace {
     fn replace(&mut self, id: &AuthConfigId, config: Config, update: &mut Update) {
         let before = self.configs.get(id).map(|config| config.hosts.clone()).unwrap_or_default();
         // The usual change leaves the hosts alone: nobody else's claim is looked at.
-        let touched = if before == config.hosts {
-            before
-        } else {
-            self.claims.replace(id, &config.age, &before, &config.hosts)
-        };
+        let touched =
+            if before == config.hosts { before } else { self.claims.replace(id, &config.age, &before, &config.hosts) };
         self.configs.insert(id.clone(), config);
         self.publish(touched, update);
     }
 
     fn publish(&self, touched: Vec<HostPattern>, update: &mut Update) {
         for pattern in touched {
-            let plan = self.claims.owner(&pattern).and_then(|id| self.configs.get(id)).map(|config| Arc::clone(&config.plan));
+            let plan =
+                self.claims.owner(&pattern).and_then(|id| self.configs.get(id)).map(|config| Arc::clone(&config.plan));
             update.hosts.push((pattern, plan));
         }
     }

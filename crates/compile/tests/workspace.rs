@@ -1,14 +1,12 @@
 //! What changes of configuration mean for what is served.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
 use std::sync::Arc;
 
 use usher_api::{Document, Selector, read_documents};
 use usher_compile::{AuthConfigId, Compiler, State, Update, Workspace};
-use usher_engine::{
-    HostIndex, Request, RequestParts,
-    observe::Metrics,
-    plan::OnConditionError,
-};
+use usher_engine::{HostIndex, Request, RequestParts, observe::Metrics, plan::OnConditionError};
 use usher_evaluators::{
     Problem, Resources,
     build_context::Options,
@@ -52,7 +50,12 @@ impl Served {
                             .iter()
                             .map(|problem| Problem { path: problem.path.clone(), message: problem.message.clone() })
                             .collect();
-                        self.workspace.set_unreadable_auth_config(&document.metadata, &document.hosts, problems, &mut update);
+                        self.workspace.set_unreadable_auth_config(
+                            &document.metadata,
+                            &document.hosts,
+                            problems,
+                            &mut update,
+                        );
                     }
                 },
                 Document::Secret(document) => self.workspace.set_secret(&Arc::new(document.result.unwrap())),
@@ -146,7 +149,9 @@ async fn an_api_key_works_as_soon_as_its_secret_is_there_and_no_longer() {
     let mut served = Served::new(false);
     served.apply("apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: keys}\nspec: {hosts: [keys.test], authentication: {keys: {apiKey: {selector: {matchLabels: {app: keys}}}}}}\n");
     assert_eq!(served.verdict("keys.test").await, "keys UNAUTHENTICATED");
-    served.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: one, labels: {app: keys}}\nstringData: {api_key: sesame}\n");
+    served.apply(
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: one, labels: {app: keys}}\nstringData: {api_key: sesame}\n",
+    );
     assert_eq!(served.verdict("keys.test").await, "keys OK");
     served.workspace.remove_secret("default", "one");
     assert_eq!(served.verdict("keys.test").await, "keys UNAUTHENTICATED");
@@ -189,7 +194,8 @@ spec:
         let Document::AuthConfig(document) = document else { panic!("{document:?}") };
         served.workspace.set_auth_config(&document.result.unwrap(), &mut update);
     }
-    let paths: Vec<_> = update.reports.iter().flat_map(|report| &report.problems).map(|problem| problem.path.as_str()).collect();
+    let paths: Vec<_> =
+        update.reports.iter().flat_map(|report| &report.problems).map(|problem| problem.path.as_str()).collect();
     for expected in [
         "spec.hosts[1]",
         "spec.patterns.p[0].value",
@@ -200,7 +206,12 @@ spec:
     ] {
         assert!(paths.contains(&expected), "{expected} among {paths:?}");
     }
-    for expected in ["spec.authentication.keys", "spec.authorization.later", "spec.response.success.headers.host", "spec.callbacks.c"] {
+    for expected in [
+        "spec.authentication.keys",
+        "spec.authorization.later",
+        "spec.response.success.headers.host",
+        "spec.callbacks.c",
+    ] {
         assert!(paths.iter().any(|path| path.starts_with(expected)), "{expected} among {paths:?}");
     }
 }

@@ -26,7 +26,9 @@ impl StepCache {
     pub fn new(key: Expression, ttl: Duration, capacity: u64) -> Self {
         let entries: Entries = Cache::builder()
             .max_capacity(capacity)
-            .weigher(|key: &Arc<[u8]>, value: &Arc<Value>| u32::try_from(ENTRY_BYTES + key.len() + size_of_value(value)).unwrap_or(u32::MAX))
+            .weigher(|key: &Arc<[u8]>, value: &Arc<Value>| {
+                u32::try_from(ENTRY_BYTES + key.len() + size_of_value(value)).unwrap_or(u32::MAX)
+            })
             .time_to_live(ttl)
             .build();
         Self { key, entries }
@@ -82,7 +84,9 @@ fn size_of_value(value: &Value) -> usize {
         Value::Null | Value::Bool(_) | Value::Number(_) => NODE,
         Value::String(text) => NODE + text.len(),
         Value::Array(elements) => NODE + elements.iter().map(size_of_value).sum::<usize>(),
-        Value::Object(members) => NODE + members.iter().map(|(key, value)| NODE + key.len() + size_of_value(value)).sum::<usize>(),
+        Value::Object(members) => {
+            NODE + members.iter().map(|(key, value)| NODE + key.len() + size_of_value(value)).sum::<usize>()
+        }
     }
 }
 

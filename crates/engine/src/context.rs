@@ -197,7 +197,9 @@ impl Document for Context<'_> {
                     "address" => text(peer.ip()),
                     "port" => integer(i64::from(peer.port())),
                     "service" => text(&peer.service),
-                    "labels" => map(self, if part == SOURCE { SOURCE_LABELS } else { DESTINATION_LABELS }, &peer.labels),
+                    "labels" => {
+                        map(self, if part == SOURCE { SOURCE_LABELS } else { DESTINATION_LABELS }, &peer.labels)
+                    }
                     "principal" => text(&peer.principal),
                     "certificate" => text(&peer.certificate),
                     _ => None,
@@ -209,9 +211,11 @@ impl Document for Context<'_> {
             FILTER_METADATA => parts.metadata.as_ref()?.filter_metadata.get(key).map(Node::Json),
             TYPED_METADATA => parts.metadata.as_ref()?.typed_filter_metadata.get(key).map(Node::Json),
             AUTH => match key {
-                "identity" => {
-                    self.identity.as_ref().filter(|identity| !identity.value.is_null()).map(|identity| Node::Json(&identity.value))
-                }
+                "identity" => self
+                    .identity
+                    .as_ref()
+                    .filter(|identity| !identity.value.is_null())
+                    .map(|identity| Node::Json(&identity.value)),
                 "metadata" => phase(self, Phase::Metadata, AUTH_METADATA),
                 "authorization" => phase(self, Phase::Authorization, AUTH_AUTHORIZATION),
                 "response" => phase(self, Phase::Response, AUTH_RESPONSE),
@@ -233,14 +237,20 @@ impl Document for Context<'_> {
             CONTEXT_EXTENSIONS => texts(&parts.context_extensions),
             SOURCE_LABELS => texts(&parts.source.labels),
             DESTINATION_LABELS => texts(&parts.destination.labels),
-            FILTER_METADATA => parts.metadata.as_ref().map(|metadata| values(&metadata.filter_metadata)).unwrap_or_default(),
-            TYPED_METADATA => parts.metadata.as_ref().map(|metadata| values(&metadata.typed_filter_metadata)).unwrap_or_default(),
+            FILTER_METADATA => {
+                parts.metadata.as_ref().map(|metadata| values(&metadata.filter_metadata)).unwrap_or_default()
+            }
+            TYPED_METADATA => {
+                parts.metadata.as_ref().map(|metadata| values(&metadata.typed_filter_metadata)).unwrap_or_default()
+            }
             ROUTE_FILTER_METADATA => {
                 parts.route_metadata.as_ref().map(|metadata| values(&metadata.filter_metadata)).unwrap_or_default()
             }
-            ROUTE_TYPED_METADATA => {
-                parts.route_metadata.as_ref().map(|metadata| values(&metadata.typed_filter_metadata)).unwrap_or_default()
-            }
+            ROUTE_TYPED_METADATA => parts
+                .route_metadata
+                .as_ref()
+                .map(|metadata| values(&metadata.typed_filter_metadata))
+                .unwrap_or_default(),
             AUTH_METADATA => all_found(self.found(Phase::Metadata)),
             AUTH_AUTHORIZATION => all_found(self.found(Phase::Authorization)),
             AUTH_RESPONSE => all_found(self.found(Phase::Response)),
@@ -256,8 +266,8 @@ impl Document for Context<'_> {
         match (part, key) {
             (
                 REQUEST,
-                "id" | "protocol" | "scheme" | "host" | "method" | "path" | "url_path" | "query" | "referer" | "user_agent"
-                | "body" | "raw_body",
+                "id" | "protocol" | "scheme" | "host" | "method" | "path" | "url_path" | "query" | "referer"
+                | "user_agent" | "body" | "raw_body",
             )
             | (SOURCE | DESTINATION, "address" | "service" | "principal" | "certificate") => Some(Node::Text("")),
             (REQUEST, "size") | (SOURCE | DESTINATION, "port") | (TIME, "seconds" | "nanos") => Some(Node::Integer(0)),
@@ -310,9 +320,10 @@ impl Context<'_> {
                 let source = part == ATTRIBUTE_SOURCE;
                 let peer = self.peer(source);
                 match key {
-                    "address" => {
-                        peer.address.as_ref().map(|_| Node::Message(self, if source { SOURCE_ADDRESS } else { DESTINATION_ADDRESS }))
-                    }
+                    "address" => peer
+                        .address
+                        .as_ref()
+                        .map(|_| Node::Message(self, if source { SOURCE_ADDRESS } else { DESTINATION_ADDRESS })),
                     "service" => text(&peer.service),
                     "labels" => map(self, if source { SOURCE_LABELS } else { DESTINATION_LABELS }, &peer.labels),
                     "principal" => text(&peer.principal),
@@ -351,7 +362,9 @@ impl Context<'_> {
                 }
             }
             SOURCE_PORT | DESTINATION_PORT => match (self.peer(part == SOURCE_PORT).address.as_ref()?, key) {
-                (Address::Socket { port: Port::Number(port), .. }, "PortValue") => Some(Node::Integer(i64::from(*port))),
+                (Address::Socket { port: Port::Number(port), .. }, "PortValue") => {
+                    Some(Node::Integer(i64::from(*port)))
+                }
                 (Address::Socket { port: Port::Named(name), .. }, "NamedPort") => text(name),
                 (Address::Internal { server_listener_name, .. }, "ServerListenerName") => text(server_listener_name),
                 _ => None,
@@ -407,8 +420,23 @@ fn member_names(part: Part) -> &'static [&'static str] {
     match part {
         Part::ROOT => &["context", "metadata", "request", "source", "destination", "auth"],
         REQUEST => &[
-            "id", "time", "protocol", "scheme", "host", "method", "path", "url_path", "query", "headers", "referer",
-            "user_agent", "size", "body", "raw_body", "grpc", "context_extensions",
+            "id",
+            "time",
+            "protocol",
+            "scheme",
+            "host",
+            "method",
+            "path",
+            "url_path",
+            "query",
+            "headers",
+            "referer",
+            "user_agent",
+            "size",
+            "body",
+            "raw_body",
+            "grpc",
+            "context_extensions",
         ],
         TIME => &["seconds", "nanos"],
         GRPC => &["service", "method"],
@@ -416,13 +444,29 @@ fn member_names(part: Part) -> &'static [&'static str] {
         METADATA | ROUTE_METADATA => &["filter_metadata", "typed_filter_metadata"],
         AUTH => &["identity", "metadata", "authorization", "response", "callbacks"],
         CONTEXT => &[
-            "source", "destination", "request", "context_extensions", "metadata_context", "tls_session",
+            "source",
+            "destination",
+            "request",
+            "context_extensions",
+            "metadata_context",
+            "tls_session",
             "route_metadata_context",
         ],
         ATTRIBUTE_REQUEST => &["time", "http"],
         HTTP => &[
-            "id", "method", "headers", "path", "host", "scheme", "query", "fragment", "size", "protocol", "body",
-            "raw_body", "header_map",
+            "id",
+            "method",
+            "headers",
+            "path",
+            "host",
+            "scheme",
+            "query",
+            "fragment",
+            "size",
+            "protocol",
+            "body",
+            "raw_body",
+            "header_map",
         ],
         ATTRIBUTE_SOURCE | ATTRIBUTE_DESTINATION => &["address", "service", "labels", "principal", "certificate"],
         SOURCE_ADDRESS | DESTINATION_ADDRESS => &["Address"],
@@ -539,7 +583,10 @@ mod tests {
         assert_eq!(context.json().pointer("/auth"), Some(&json!({})));
         context.add(Phase::Authorization, "b".into(), Arc::new(json!(true)));
         context.add(Phase::Authorization, "a".into(), Arc::new(json!(1)));
-        assert_eq!(context.json().pointer("/auth/authorization").map(Value::to_string), Some(r#"{"a":1,"b":true}"#.to_owned()));
+        assert_eq!(
+            context.json().pointer("/auth/authorization").map(Value::to_string),
+            Some(r#"{"a":1,"b":true}"#.to_owned())
+        );
     }
 
     #[test]
@@ -574,7 +621,9 @@ mod tests {
         assert_eq!(context.json().pointer("/source"), Some(&json!({})));
         assert_eq!(
             context.json().pointer("/context/destination/address"),
-            Some(&json!({"Address": {"EnvoyInternalAddress": {"AddressNameSpecifier": {"ServerListenerName": "inner"}}}}))
+            Some(
+                &json!({"Address": {"EnvoyInternalAddress": {"AddressNameSpecifier": {"ServerListenerName": "inner"}}}})
+            )
         );
         assert_eq!(context.json().pointer("/context/source/address/Address/Pipe/path"), Some(&json!("/run/x")));
     }

@@ -95,7 +95,13 @@ impl Metrics {
 
     /// The handles of one rule; `kind` is one of the known evaluator types, for example `IDENTITY_APIKEY`.
     #[must_use]
-    pub fn step(self: &Arc<Self>, namespace: &Arc<str>, authconfig: &Arc<str>, kind: &'static str, rule: &Arc<str>) -> StepMeters {
+    pub fn step(
+        self: &Arc<Self>,
+        namespace: &Arc<str>,
+        authconfig: &Arc<str>,
+        kind: &'static str,
+        rule: &Arc<str>,
+    ) -> StepMeters {
         let mut evaluators = self.evaluators.lock().unwrap_or_else(PoisonError::into_inner);
         let known = evaluators.entry((Arc::clone(namespace), Arc::clone(authconfig))).or_default();
         if !known.iter().any(|(known_kind, name)| *known_kind == kind && name == rule) {
@@ -133,7 +139,9 @@ impl Metrics {
             .unwrap_or_default();
         for (kind, rule) in gone {
             let labels = [&**namespace, &**name, kind, &*rule];
-            for family in [&self.evaluator_total, &self.evaluator_cancelled, &self.evaluator_ignored, &self.evaluator_denied] {
+            for family in
+                [&self.evaluator_total, &self.evaluator_cancelled, &self.evaluator_ignored, &self.evaluator_denied]
+            {
                 let _ = family.remove_label_values(&labels);
             }
             let _ = self.evaluator_duration.remove_label_values(&labels);
@@ -142,7 +150,8 @@ impl Metrics {
 }
 
 /// The `status` label of verdicts.
-const STATUSES: [&str; 6] = ["OK", "INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "UNAVAILABLE", "UNAUTHENTICATED"];
+const STATUSES: [&str; 6] =
+    ["OK", "INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "UNAVAILABLE", "UNAUTHENTICATED"];
 
 /// The series of one configuration.
 #[derive(Debug)]
@@ -164,7 +173,8 @@ impl PlanMeters {
     pub(crate) fn decided(&self, verdict: &Verdict, took: Duration) {
         self.duration.get_or_init(|| self.metrics.duration.with_label_values(&self.labels)).observe(took.as_secs_f64());
         let name = verdict.code_name();
-        let Some(counter) = STATUSES.iter().position(|status| *status == name).and_then(|index| self.statuses.get(index))
+        let Some(counter) =
+            STATUSES.iter().position(|status| *status == name).and_then(|index| self.statuses.get(index))
         else {
             return;
         };
@@ -239,7 +249,9 @@ mod tests {
         step.reached();
         step.ran(false, Duration::ZERO);
         let page = text();
-        assert!(page.contains(r#"auth_server_authconfig_response_status{authconfig="pets",namespace="ns",status="NOT_FOUND"} 1"#));
+        assert!(page.contains(
+            r#"auth_server_authconfig_response_status{authconfig="pets",namespace="ns",status="NOT_FOUND"} 1"#
+        ));
         assert!(page.contains(r#"auth_server_evaluator_denied{authconfig="pets",evaluator_name="keys",evaluator_type="IDENTITY_APIKEY",namespace="ns"} 1"#));
         assert!(page.contains(r#"le="0.951""#));
         metrics.forget(&namespace, &name);

@@ -20,13 +20,21 @@ use crate::{
 pub async fn check(plan: &Plan, request: &Request, deadline: Option<Instant>, journal: Option<&Journal>) -> Verdict {
     let rules = match &plan.kind {
         PlanKind::Rules(rules) => rules,
-        PlanKind::Pending => return Verdict::undecidable("configuration is being loaded", "the configuration is not compiled yet"),
+        PlanKind::Pending => {
+            return Verdict::undecidable("configuration is being loaded", "the configuration is not compiled yet");
+        }
         PlanKind::Broken(problem) => return Verdict::undecidable("configuration is invalid", problem.clone()),
     };
     let mut context = Context::new(request, deadline, journal);
     match concerns(rules, &context) {
         Ok(true) => {}
-        Ok(false) => return Verdict::Allow(Allow::new(Grant::not_concerned(&NotConcerned(())), Vec::new(), serde_json::Map::new())),
+        Ok(false) => {
+            return Verdict::Allow(Allow::new(
+                Grant::not_concerned(&NotConcerned(())),
+                Vec::new(),
+                serde_json::Map::new(),
+            ));
+        }
         Err(verdict) => return verdict,
     }
     let started = Instant::now();

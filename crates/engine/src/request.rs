@@ -370,7 +370,11 @@ mod tests {
     fn grpc_calls_are_recognised_by_content_type_and_path() {
         let cases = [
             ("application/grpc", "/UserService/GetUser", Some(("UserService", "GetUser"))),
-            ("application/grpc+proto", "/com.example.UserService/GetUser", Some(("com.example.UserService", "GetUser"))),
+            (
+                "application/grpc+proto",
+                "/com.example.UserService/GetUser",
+                Some(("com.example.UserService", "GetUser")),
+            ),
             ("application/grpc-web", "/S/M", Some(("S", "M"))),
             ("application/grpc", "/OnlyService", None),
             ("application/grpc", "/a/b/c", None),

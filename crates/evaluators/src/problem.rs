@@ -118,6 +118,9 @@ mod tests {
         let rules = spec.field("authentication");
         let rule = rules.key("api.keys");
         let when = rule.field("when");
-        assert_eq!(when.index(2).field("predicate").to_string(), r#"spec.authentication["api.keys"].when[2].predicate"#);
+        assert_eq!(
+            when.index(2).field("predicate").to_string(),
+            r#"spec.authentication["api.keys"].when[2].predicate"#
+        );
     }
 }

@@ -100,11 +100,7 @@ enum Shape {
     /// A path alone.
     Path(usize),
     /// A path that must always be there, compared with a text.
-    Comparison {
-        path: usize,
-        text: String,
-        equal: bool,
-    },
+    Comparison { path: usize, text: String, equal: bool },
     /// Anything else.
     Tree,
 }
@@ -125,16 +121,11 @@ impl Program {
     pub fn predicate(source: &str) -> Result<Self, ParseError> {
         Self::compile(source, |output| match output {
             Type::Bool | Type::Dyn => Ok(()),
-            other => Err(ParseError::new(format!(
-                "type error: got {other}, wanted bool output type"
-            ))),
+            other => Err(ParseError::new(format!("type error: got {other}, wanted bool output type"))),
         })
     }
 
-    fn compile(
-        source: &str,
-        accept: impl FnOnce(&Type) -> Result<(), ParseError> + Send,
-    ) -> Result<Self, ParseError> {
+    fn compile(source: &str, accept: impl FnOnce(&Type) -> Result<(), ParseError> + Send) -> Result<Self, ParseError> {
         let lowered = parse::on_large_stack(source, || {
             let (tree, positions) = parse::parse(source)?;
             let mut report = Report::new(source);
@@ -144,20 +135,10 @@ impl Program {
             }
             accept(&checked.output)?;
             let lowered = lower::lower(tree, &checked, &positions, &mut report);
-            if report.is_empty() {
-                Ok(lowered)
-            } else {
-                Err(report.into_error())
-            }
+            if report.is_empty() { Ok(lowered) } else { Err(report.into_error()) }
         })?;
         let shape = Shape::of(&lowered);
-        Ok(Self {
-            inner: Arc::new(Inner {
-                source: source.to_owned(),
-                lowered,
-                shape,
-            }),
-        })
+        Ok(Self { inner: Arc::new(Inner { source: source.to_owned(), lowered, shape }) })
     }
 
     /// The text that the program was made from.
@@ -179,9 +160,9 @@ impl Program {
                 Found::Optional(None) => Err(functions::failure("optional.none() dereference")),
                 Found::Presence(present) => Ok(Value::Bool(present)),
             }),
-            Shape::Comparison { path, text, equal } => self.path(*path, document, |found| {
-                Ok(Value::Bool(is_text(&found, text) == *equal))
-            }),
+            Shape::Comparison { path, text, equal } => {
+                self.path(*path, document, |found| Ok(Value::Bool(is_text(&found, text) == *equal)))
+            }
             Shape::Tree => self.interpret(document, |value| json::of_value(value.as_ref())),
         }
     }
@@ -194,20 +175,17 @@ impl Program {
         let _budget = Budget::start();
         match &self.inner.shape {
             Shape::Path(index) => self.path(*index, document, |found| match found {
-                Found::Plain(Node::Bool(value) | Node::Json(&Value::Bool(value)))
-                | Found::Presence(value) => Ok(value),
+                Found::Plain(Node::Bool(value) | Node::Json(&Value::Bool(value))) | Found::Presence(value) => Ok(value),
                 Found::Plain(node) => Err(not_boolean(value::value(node)?.as_ref())),
                 Found::Optional(_) => Err(not_boolean(&CelOptional::none())),
             }),
             Shape::Comparison { path, text, equal } => {
                 self.path(*path, document, |found| Ok(is_text(&found, text) == *equal))
             }
-            Shape::Tree => {
-                self.interpret(document, |value| match value.downcast_ref::<CelBool>() {
-                    Some(value) => Ok(*value.inner()),
-                    None => Err(not_boolean(value.as_ref())),
-                })
-            }
+            Shape::Tree => self.interpret(document, |value| match value.downcast_ref::<CelBool>() {
+                Some(value) => Ok(*value.inner()),
+                None => Err(not_boolean(value.as_ref())),
+            }),
         }
     }
 
@@ -221,9 +199,7 @@ impl Program {
         let Some(path) = self.inner.lowered.paths.get(index) else {
             return Err(EvaluationError::new("the expression cannot be evaluated"));
         };
-        let found = path
-            .follow(document)
-            .map_err(|lost| EvaluationError::new(describe::describe_lost(&lost)))?;
+        let found = path.follow(document).map_err(|lost| EvaluationError::new(describe::describe_lost(&lost)))?;
         finish(found).map_err(|error| self.error(&error, document))
     }
 
@@ -232,10 +208,7 @@ impl Program {
         document: &dyn Document,
         finish: impl FnOnce(CowVal<'_, '_>) -> Result<T, ExecutionError>,
     ) -> Result<T, EvaluationError> {
-        let variables = Variables {
-            document,
-            lowered: &self.inner.lowered,
-        };
+        let variables = Variables { document, lowered: &self.inner.lowered };
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         context.set_variable_resolver(&variables);
         let outcome = cel::Value::resolve_val(&self.inner.lowered.tree, &context).and_then(finish);
@@ -246,19 +219,14 @@ impl Program {
     }
 
     fn error(&self, error: &ExecutionError, document: &dyn Document) -> EvaluationError {
-        let Inner {
-            source, lowered, ..
-        } = self.inner.as_ref();
+        let Inner { source, lowered, .. } = self.inner.as_ref();
         EvaluationError::new(describe::describe(error, source, &lowered.paths, document))
     }
 }
 
 impl fmt::Debug for Program {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_tuple("Program")
-            .field(&self.inner.source)
-            .finish()
+        formatter.debug_tuple("Program").field(&self.inner.source).finish()
     }
 }
 
@@ -271,28 +239,16 @@ impl Shape {
         if let Some(index) = variable(&lowered.tree) {
             return Self::Path(index);
         }
-        if let Expr::Call(CallExpr {
-            func_name,
-            target: None,
-            args,
-        }) = &lowered.tree.expr
+        if let Expr::Call(CallExpr { func_name, target: None, args }) = &lowered.tree.expr
             && let [left, right] = args.as_slice()
             && (func_name == operators::EQUALS || func_name == operators::NOT_EQUALS)
-            && let (Some(path), Expr::Literal(LiteralValue::String(text))) =
-                match (variable(left), variable(right)) {
-                    (None, path) => (path, &left.expr),
-                    (path, _) => (path, &right.expr),
-                }
-            && lowered
-                .paths
-                .get(path)
-                .is_some_and(|path| !path.presence && !path.is_optional())
+            && let (Some(path), Expr::Literal(LiteralValue::String(text))) = match (variable(left), variable(right)) {
+                (None, path) => (path, &left.expr),
+                (path, _) => (path, &right.expr),
+            }
+            && lowered.paths.get(path).is_some_and(|path| !path.presence && !path.is_optional())
         {
-            return Self::Comparison {
-                path,
-                text: text.inner().to_owned(),
-                equal: func_name == operators::EQUALS,
-            };
+            return Self::Comparison { path, text: text.inner().to_owned(), equal: func_name == operators::EQUALS };
         }
         Self::Tree
     }
@@ -308,10 +264,7 @@ fn is_text(found: &Found<'_>, text: &str) -> bool {
 }
 
 fn not_boolean(value: &dyn Val) -> ExecutionError {
-    functions::failure(format!(
-        "type error: got {}, wanted bool output type",
-        value.get_type().name()
-    ))
+    functions::failure(format!("type error: got {}, wanted bool output type", value.get_type().name()))
 }
 
 /// The variables of a lowered tree.
@@ -328,9 +281,9 @@ impl VariableResolver for Variables<'_> {
                 Found::Plain(node) => value::value(node).ok(),
                 Found::Presence(present) => Some(CowVal::owned(CelBool::from(present))),
                 Found::Optional(None) => Some(CowVal::owned(CelOptional::none())),
-                Found::Optional(Some(node)) => Some(CowVal::owned(CelOptional::of(
-                    value::value(node).ok()?.into_owned(),
-                ))),
+                Found::Optional(Some(node)) => {
+                    Some(CowVal::owned(CelOptional::of(value::value(node).ok()?.into_owned())))
+                }
             };
         }
         let constant = self.lowered.constants.get(constant_index(variable)?)?;

@@ -97,11 +97,7 @@ impl<'a> Node<'a> {
             Self::Bytes(value) => Value::String(base64(value)),
             Self::Json(value) => value.clone(),
             Self::Message(document, part) => Value::Object(
-                document
-                    .members(part)
-                    .into_iter()
-                    .map(|(key, node)| (key.into_owned(), node.to_value()))
-                    .collect(),
+                document.members(part).into_iter().map(|(key, node)| (key.into_owned(), node.to_value())).collect(),
             ),
         }
     }

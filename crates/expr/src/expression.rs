@@ -5,7 +5,13 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::{
-    cel, document::Document, error::{EvaluationError, ParseError}, jsonpath::JsonPath, selector::Selector, template::Template, text
+    cel,
+    document::Document,
+    error::{EvaluationError, ParseError},
+    jsonpath::JsonPath,
+    selector::Selector,
+    template::Template,
+    text,
 };
 
 /// A value that is known, or known how to be found. Parsed and checked when loaded, evaluated per request.

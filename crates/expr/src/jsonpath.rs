@@ -32,10 +32,7 @@ impl JsonPath {
     /// # Errors
     /// When it is not a well-formed and well-typed query of RFC 9535, or longer or nested deeper than is allowed.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
-        Ok(Self {
-            source: source.into(),
-            query: compile::compile(source)?,
-        })
+        Ok(Self { source: source.into(), query: compile::compile(source)? })
     }
 
     /// The query as it was written.
@@ -63,29 +60,18 @@ impl JsonPath {
     }
 
     /// Evaluates the query; a singular one without a copy.
-    pub(crate) fn find<'a>(
-        &self,
-        document: &'a dyn Document,
-    ) -> Result<Selected<'a>, EvaluationError> {
+    pub(crate) fn find<'a>(&self, document: &'a dyn Document) -> Result<Selected<'a>, EvaluationError> {
         let root = Node::Message(document, Part::ROOT);
         if let Some(steps) = &self.query.singular {
             return Ok(evaluate::walk(steps, root).map_or(Selected::Missing, Selected::Node));
         }
-        self.collect(root)
-            .map(Selected::Value)
-            .map_err(|overrun| overrun.of("query", &self.source))
+        self.collect(root).map(Selected::Value).map_err(|overrun| overrun.of("query", &self.source))
     }
 
     fn collect(&self, root: Node<'_>) -> Result<Value, Overrun> {
         let mut budget = Budget::new();
-        let found = Evaluation {
-            root,
-            budget: &mut budget,
-        }
-        .nodes(&self.query, root)?;
-        let values = found
-            .into_iter()
-            .map(|node| crate::selector::copy(node, &mut budget));
+        let found = Evaluation { root, budget: &mut budget }.nodes(&self.query, root)?;
+        let values = found.into_iter().map(|node| crate::selector::copy(node, &mut budget));
         Ok(Value::Array(values.collect::<Result<_, _>>()?))
     }
 }

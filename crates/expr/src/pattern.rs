@@ -94,9 +94,7 @@ impl FromStr for Operator {
             "incl" => Ok(Self::Incl),
             "excl" => Ok(Self::Excl),
             "matches" => Ok(Self::Matches),
-            _ => Err(ParseError::new(format!(
-                "unsupported operator for json authorization: `{name}`"
-            ))),
+            _ => Err(ParseError::new(format!("unsupported operator for json authorization: `{name}`"))),
         }
     }
 }
@@ -141,26 +139,15 @@ impl Pattern {
     ///
     /// # Errors
     /// When the operator is [`Operator::Matches`] and the value is not a regular expression.
-    pub fn new(
-        subject: impl Into<Subject>,
-        operator: Operator,
-        value: &str,
-    ) -> Result<Self, ParseError> {
+    pub fn new(subject: impl Into<Subject>, operator: Operator, value: &str) -> Result<Self, ParseError> {
         let test = match operator {
-            Operator::Eq | Operator::Neq => Test::Is {
-                value: value.into(),
-                negated: operator == Operator::Neq,
-            },
-            Operator::Incl | Operator::Excl => Test::Includes {
-                value: value.into(),
-                negated: operator == Operator::Excl,
-            },
+            Operator::Eq | Operator::Neq => Test::Is { value: value.into(), negated: operator == Operator::Neq },
+            Operator::Incl | Operator::Excl => {
+                Test::Includes { value: value.into(), negated: operator == Operator::Excl }
+            }
             Operator::Matches => Test::Matches(RegularExpression::parse(value)?),
         };
-        Ok(Self {
-            subject: subject.into(),
-            test,
-        })
+        Ok(Self { subject: subject.into(), test })
     }
 
     /// Whether the document fits. A missing value has the empty text and no elements.
@@ -191,9 +178,9 @@ impl Test {
 fn includes(node: Node<'_>, value: &str) -> bool {
     match node {
         Node::Null | Node::Json(Value::Null) => false,
-        Node::Json(Value::Array(elements)) => elements
-            .iter()
-            .any(|element| text::node_text_is(Node::Json(element), value)),
+        Node::Json(Value::Array(elements)) => {
+            elements.iter().any(|element| text::node_text_is(Node::Json(element), value))
+        }
         other => text::node_text_is(other, value),
     }
 }

@@ -77,10 +77,7 @@ impl Selector {
             Some(children) => Form::Plain(children),
             None => Form::Path(path),
         };
-        Ok(Self {
-            source: source.into(),
-            form,
-        })
+        Ok(Self { source: source.into(), form })
     }
 
     /// The path as it was written.
@@ -118,10 +115,7 @@ impl Selector {
     ///
     /// # Errors
     /// When the path takes too much work for this document.
-    pub fn try_select_text<'a>(
-        &'a self,
-        document: &'a dyn Document,
-    ) -> Result<Cow<'a, str>, EvaluationError> {
+    pub fn try_select_text<'a>(&'a self, document: &'a dyn Document) -> Result<Cow<'a, str>, EvaluationError> {
         Ok(match self.find(document)? {
             Selected::Missing => Cow::Borrowed(""),
             Selected::Node(node) => text::node_text(node),
@@ -135,10 +129,7 @@ impl Selector {
     ///
     /// # Errors
     /// When the path takes too much work for this document.
-    pub fn try_stringify<'a>(
-        &'a self,
-        document: &'a dyn Document,
-    ) -> Result<Cow<'a, str>, EvaluationError> {
+    pub fn try_stringify<'a>(&'a self, document: &'a dyn Document) -> Result<Cow<'a, str>, EvaluationError> {
         Ok(match self.find(document)? {
             Selected::Missing => Cow::Borrowed(""),
             Selected::Node(node) => text::node_stringify_sorted(node),
@@ -148,10 +139,7 @@ impl Selector {
     }
 
     /// Follows the path, without a copy where none is needed.
-    pub(crate) fn find<'a>(
-        &self,
-        document: &'a dyn Document,
-    ) -> Result<Selected<'a>, EvaluationError> {
+    pub(crate) fn find<'a>(&self, document: &'a dyn Document) -> Result<Selected<'a>, EvaluationError> {
         let root = Node::Message(document, Part::ROOT);
         match &self.form {
             Form::Plain(children) => Ok(children
@@ -179,15 +167,7 @@ impl Selected<'_> {
 /// The steps of a path of names and indexes only.
 fn plain(path: &Path) -> Option<Box<[Child]>> {
     match path.groups.as_slice() {
-        [
-            Group::Chain {
-                lines: false,
-                links,
-            },
-        ] => links
-            .iter()
-            .map(|link| link.plain_child().cloned())
-            .collect(),
+        [Group::Chain { lines: false, links }] => links.iter().map(|link| link.plain_child().cloned()).collect(),
         _ => None,
     }
 }

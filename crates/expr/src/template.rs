@@ -33,8 +33,7 @@ impl Template {
     /// arguments of its modifiers start (`name@modifier:{`).
     #[must_use]
     pub fn is_template(source: &str) -> bool {
-        source.bytes().filter(|byte| *byte == b'{').count()
-            != modifiers_with_braces(source.as_bytes())
+        source.bytes().filter(|byte| *byte == b'{').count() != modifiers_with_braces(source.as_bytes())
     }
 
     /// Parses a template. A brace that is not closed is no error: from there on, the template is empty.
@@ -43,9 +42,7 @@ impl Template {
     /// When a selector cannot be parsed, or the template is longer than is allowed.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
         if source.len() > LENGTH {
-            return Err(ParseError::new(format!(
-                "template is longer than {LENGTH} bytes"
-            )));
+            return Err(ParseError::new(format!("template is longer than {LENGTH} bytes")));
         }
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -66,9 +63,8 @@ impl Template {
                         break;
                     };
                     if !path.is_empty() {
-                        let selector = Selector::parse(path).map_err(|error| {
-                            ParseError::new(format!("in `{{{path}}}`: {error}"))
-                        })?;
+                        let selector = Selector::parse(path)
+                            .map_err(|error| ParseError::new(format!("in `{{{path}}}`: {error}")))?;
                         parts.push(Part::Selector(selector));
                     }
                     rest = after;
@@ -80,10 +76,7 @@ impl Template {
         if !literal.is_empty() {
             parts.push(Part::Text(literal));
         }
-        Ok(Self {
-            source: source.into(),
-            parts,
-        })
+        Ok(Self { source: source.into(), parts })
     }
 
     /// The template as it was written.
@@ -111,9 +104,7 @@ impl Template {
                 Part::Selector(selector) => text.push_str(&selector.try_select_text(document)?),
             }
             if text.len() > OUTPUT {
-                return Err(EvaluationError::new(format!(
-                    "template makes more than {OUTPUT} bytes of this document"
-                )));
+                return Err(EvaluationError::new(format!("template makes more than {OUTPUT} bytes of this document")));
             }
         }
         Ok(text)
@@ -142,24 +133,13 @@ fn modifiers_with_braces(source: &[u8]) -> usize {
     let mut matches = 0;
     let mut free_from = 0;
     for (at, byte) in source.iter().enumerate() {
-        let preceded = at > free_from
-            && at
-                .checked_sub(1)
-                .is_some_and(|before| source.get(before) != Some(&b'@'));
+        let preceded = at > free_from && at.checked_sub(1).is_some_and(|before| source.get(before) != Some(&b'@'));
         if *byte != b'@' || !preceded {
             continue;
         }
-        let word = source
-            .iter()
-            .skip(at + 1)
-            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
-            .count();
+        let word = source.iter().skip(at + 1).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
         let end = at + 1 + word;
-        if word > 0
-            && source
-                .get(end..)
-                .is_some_and(|rest| rest.starts_with(b":{"))
-        {
+        if word > 0 && source.get(end..).is_some_and(|rest| rest.starts_with(b":{")) {
             matches += 1;
             free_from = end + 2;
         }

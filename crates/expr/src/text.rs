@@ -24,9 +24,7 @@ use crate::document::Node;
 #[must_use]
 pub fn stringify(value: &Value) -> Cow<'_, str> {
     match value {
-        Value::Number(number) => {
-            Cow::Owned(collect(|out| write_number(number, Integers::Rounded, out)))
-        }
+        Value::Number(number) => Cow::Owned(collect(|out| write_number(number, Integers::Rounded, out))),
         other => node_text(Node::Json(other)),
     }
 }
@@ -42,10 +40,8 @@ pub fn stringify_sorted(value: &Value) -> Cow<'_, str> {
 /// objects and arrays as compact JSON in document order. Borrowed where the text exists already.
 #[must_use]
 pub fn node_text(node: Node<'_>) -> Cow<'_, str> {
-    borrowed_text(node).map_or_else(
-        || Cow::Owned(collect(|out| write_json(node, Style::AS_IT_STANDS, out))),
-        Cow::Borrowed,
-    )
+    borrowed_text(node)
+        .map_or_else(|| Cow::Owned(collect(|out| write_json(node, Style::AS_IT_STANDS, out))), Cow::Borrowed)
 }
 
 /// Compact JSON with the members of objects in the order in which they stand.
@@ -56,10 +52,7 @@ pub fn json(value: &Value) -> String {
 
 /// [`stringify_sorted`] of a node.
 pub(crate) fn node_stringify_sorted(node: Node<'_>) -> Cow<'_, str> {
-    borrowed_text(node).map_or_else(
-        || Cow::Owned(collect(|out| write_json(node, Style::SORTED, out))),
-        Cow::Borrowed,
-    )
+    borrowed_text(node).map_or_else(|| Cow::Owned(collect(|out| write_json(node, Style::SORTED, out))), Cow::Borrowed)
 }
 
 /// Writes what [`node_text`] returns.
@@ -100,14 +93,8 @@ enum Integers {
 }
 
 impl Style {
-    const AS_IT_STANDS: Self = Self {
-        sorted: false,
-        integers: Integers::AllDigits,
-    };
-    const SORTED: Self = Self {
-        sorted: true,
-        integers: Integers::Rounded,
-    };
+    const AS_IT_STANDS: Self = Self { sorted: false, integers: Integers::AllDigits };
+    const SORTED: Self = Self { sorted: true, integers: Integers::Rounded };
 }
 
 /// Text that exists before anything is printed.
@@ -144,9 +131,7 @@ fn write_json<W: Write + ?Sized>(node: Node<'_>, style: Style, out: &mut W) -> f
             out.write_char(']')
         }
         Node::Json(Value::Object(members)) => {
-            let members = members
-                .iter()
-                .map(|(key, value)| (key.as_str(), Node::Json(value)));
+            let members = members.iter().map(|(key, value)| (key.as_str(), Node::Json(value)));
             if style.sorted {
                 let mut members: Vec<_> = members.collect();
                 members.sort_unstable_by_key(|(key, _)| *key);
@@ -160,11 +145,7 @@ fn write_json<W: Write + ?Sized>(node: Node<'_>, style: Style, out: &mut W) -> f
             if style.sorted {
                 members.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
             }
-            write_members(
-                members.iter().map(|(key, node)| (key.as_ref(), *node)),
-                style,
-                out,
-            )
+            write_members(members.iter().map(|(key, node)| (key.as_ref(), *node)), style, out)
         }
     }
 }
@@ -193,11 +174,7 @@ fn write_members<'a, W: Write + ?Sized>(
 }
 
 /// A number without exponent: integers with their digits, others as the shortest decimal that reads back the same.
-fn write_number<W: Write + ?Sized>(
-    number: &Number,
-    integers: Integers,
-    out: &mut W,
-) -> fmt::Result {
+fn write_number<W: Write + ?Sized>(number: &Number, integers: Integers, out: &mut W) -> fmt::Result {
     let rounded = integers == Integers::Rounded && !is_exact(number);
     match (number.as_i64(), number.as_u64(), number.as_f64()) {
         (Some(integer), _, _) if rounded => write!(out, "{}", integer as f64),
@@ -235,10 +212,7 @@ fn write_quoted<W: Write + ?Sized>(text: &str, out: &mut W) -> fmt::Result {
 }
 
 fn needs_escape(character: char) -> bool {
-    matches!(
-        character,
-        '\0'..='\u{1f}' | '"' | '\\' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}'
-    )
+    matches!(character, '\0'..='\u{1f}' | '"' | '\\' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}')
 }
 
 /// Writing into a string cannot fail, so there is nothing to report.
@@ -282,33 +256,13 @@ mod tests {
             ("1e-7", "0.0000001", "0.0000001"),
             ("-12", "-12", "-12"),
             ("9007199254740992", "9007199254740992", "9007199254740992"),
-            (
-                "12345678901234567890",
-                "12345678901234567000",
-                "12345678901234567000",
-            ),
-            (
-                "-1234567890123456789",
-                "-1234567890123456800",
-                "-1234567890123456800",
-            ),
+            ("12345678901234567890", "12345678901234567000", "12345678901234567000"),
+            ("-1234567890123456789", "-1234567890123456800", "-1234567890123456800"),
             (r#"["a<b"]"#, r#"["a\u003cb"]"#, r#"["a\u003cb"]"#),
             (r#"{"b": 1, "a":2}"#, r#"{"b":1,"a":2}"#, r#"{"a":2,"b":1}"#),
-            (
-                r#"{"z":1,"a":"<"}"#,
-                r#"{"z":1,"a":"\u003c"}"#,
-                r#"{"a":"\u003c","z":1}"#,
-            ),
-            (
-                "[12345678901234567890]",
-                "[12345678901234567890]",
-                "[12345678901234567000]",
-            ),
-            (
-                r#"[{"b":[],"a":{}}]"#,
-                r#"[{"b":[],"a":{}}]"#,
-                r#"[{"a":{},"b":[]}]"#,
-            ),
+            (r#"{"z":1,"a":"<"}"#, r#"{"z":1,"a":"\u003c"}"#, r#"{"a":"\u003c","z":1}"#),
+            ("[12345678901234567890]", "[12345678901234567890]", "[12345678901234567000]"),
+            (r#"[{"b":[],"a":{}}]"#, r#"[{"b":[],"a":{}}]"#, r#"[{"a":{},"b":[]}]"#),
         ] {
             let value = parsed(value);
             assert_eq!(stringify(&value), written);
@@ -320,10 +274,7 @@ mod tests {
     fn escapes_of_strings_inside_json() {
         let value = json!(["\"\\\n\r\t\u{8}\u{c}\u{0}\u{1f}<>&\u{2028}\u{2029}\u{7f}/é"]);
         let text = json(&value);
-        assert_eq!(
-            text,
-            "[\"\\\"\\\\\\n\\r\\t\\b\\f\\u0000\\u001f\\u003c\\u003e\\u0026\\u2028\\u2029\u{7f}/é\"]"
-        );
+        assert_eq!(text, "[\"\\\"\\\\\\n\\r\\t\\b\\f\\u0000\\u001f\\u003c\\u003e\\u0026\\u2028\\u2029\u{7f}/é\"]");
         assert_eq!(parsed(&text), value, "others read the same value");
     }
 
@@ -343,9 +294,6 @@ mod tests {
             assert!(!node_text_is(node, &format!("{text}x")), "{text}: longer");
             assert!(!node_text_is(node, "other"), "{text}: other");
         }
-        assert!(
-            !node_text_is(Node::Integer(123), "12"),
-            "a prefix is not equal"
-        );
+        assert!(!node_text_is(Node::Integer(123), "12"), "a prefix is not equal");
     }
 }

@@ -51,26 +51,14 @@ fn cases() {
     let suite: Suite = serde_saphyr::from_str(include_str!("cel/cases.yaml")).unwrap();
     let mut count = 0;
     let mut wrong = Vec::new();
-    for (group, case) in suite
-        .cases
-        .iter()
-        .flat_map(|(group, cases)| cases.iter().map(move |case| (group, case)))
-    {
-        let document = case
-            .document
-            .as_ref()
-            .map_or_else(|| json!({}), |name| suite.documents[name].clone());
+    for (group, case) in suite.cases.iter().flat_map(|(group, cases)| cases.iter().map(move |case| (group, case))) {
+        let document = case.document.as_ref().map_or_else(|| json!({}), |name| suite.documents[name].clone());
         count += 1;
         if let Err(what) = case.check(&document) {
             wrong.push(format!("{group}: {}: {what}", case.cel));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {count} cases:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {count} cases:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(count, 638);
 }
 
@@ -85,9 +73,9 @@ impl Case {
             {
                 Ok(())
             }
-            (value, refused, fails, outcome) => Err(format!(
-                "wanted value {value:?}, refused {refused:?}, fails {fails:?}; found {outcome:?}"
-            )),
+            (value, refused, fails, outcome) => {
+                Err(format!("wanted value {value:?}, refused {refused:?}, fails {fails:?}; found {outcome:?}"))
+            }
         }
     }
 }
@@ -99,17 +87,9 @@ enum Failure {
 }
 
 fn evaluate(source: &str, predicate: bool, document: &Value) -> Result<Value, Failure> {
-    let program = if predicate {
-        Program::predicate(source)
-    } else {
-        Program::expression(source)
-    };
+    let program = if predicate { Program::predicate(source) } else { Program::expression(source) };
     let program = program.map_err(|error| Failure::Refused(error.message))?;
-    let outcome = if predicate {
-        program.test(document).map(Value::Bool)
-    } else {
-        program.evaluate(document)
-    };
+    let outcome = if predicate { program.test(document).map(Value::Bool) } else { program.evaluate(document) };
     outcome.map_err(|error| Failure::Failed(error.message))
 }
 
@@ -118,17 +98,11 @@ fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(right)
-                    .all(|(left, right)| same(left, right))
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
-                && left
-                    .iter()
-                    .all(|(key, left)| right.get(key).is_some_and(|right| same(left, right)))
+                && left.iter().all(|(key, left)| right.get(key).is_some_and(|right| same(left, right)))
         }
         (left, right) => left == right,
     }

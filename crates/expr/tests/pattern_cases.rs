@@ -50,18 +50,12 @@ struct ExpressionCase {
 
 /// Fails with all mistakes at once.
 fn assert_none(mistakes: &[String]) {
-    assert!(
-        mistakes.is_empty(),
-        "{} mistakes:\n{}",
-        mistakes.len(),
-        mistakes.join("\n")
-    );
+    assert!(mistakes.is_empty(), "{} mistakes:\n{}", mistakes.len(), mistakes.join("\n"));
 }
 
 #[test]
 fn operators() {
-    let Operators { cases } =
-        serde_saphyr::from_str(include_str!("pattern_data/operators.yaml")).unwrap();
+    let Operators { cases } = serde_saphyr::from_str(include_str!("pattern_data/operators.yaml")).unwrap();
     let mut mistakes = Vec::new();
     for case in cases {
         let document: Value = match &case.v {
@@ -98,27 +92,15 @@ fn operators() {
 fn other_operators_are_refused() {
     for name in ["", "EQ", "contains"] {
         let error = name.parse::<Operator>().unwrap_err();
-        assert!(
-            error
-                .message
-                .starts_with("unsupported operator for json authorization"),
-            "{error}"
-        );
+        assert!(error.message.starts_with("unsupported operator for json authorization"), "{error}");
     }
 }
 
 #[test]
 fn regular_expressions() {
-    let Expressions { cases } =
-        serde_saphyr::from_str(include_str!("pattern_data/regular_expressions.yaml")).unwrap();
+    let Expressions { cases } = serde_saphyr::from_str(include_str!("pattern_data/regular_expressions.yaml")).unwrap();
     let mut mistakes = Vec::new();
-    for ExpressionCase {
-        expression,
-        yes,
-        no,
-        refused,
-    } in cases
-    {
+    for ExpressionCase { expression, yes, no, refused } in cases {
         match (RegularExpression::parse(&expression), refused) {
             (Ok(compiled), None) => {
                 for text in yes.iter().filter(|text| !compiled.is_match(text)) {
@@ -130,8 +112,7 @@ fn regular_expressions() {
             }
             (Ok(_), Some(_)) => mistakes.push(format!("{expression}: accepted")),
             (Err(error), Some(message))
-                if error.message.starts_with("error parsing regexp: ")
-                    && error.message.contains(&message) => {}
+                if error.message.starts_with("error parsing regexp: ") && error.message.contains(&message) => {}
             (Err(error), _) => mistakes.push(format!("{expression}: {error}")),
         }
     }
@@ -142,10 +123,7 @@ fn regular_expressions() {
 fn patterns_are_refused_when_loaded() {
     let selector = Selector::parse("v").unwrap();
     let error = Pattern::new(selector, Operator::Matches, "[a").unwrap_err();
-    assert_eq!(
-        error.message,
-        "error parsing regexp: missing closing ]: `[a`"
-    );
+    assert_eq!(error.message, "error parsing regexp: missing closing ]: `[a`");
     assert!(RegularExpression::parse(&"(".repeat(300)).is_err());
     assert!(RegularExpression::parse(&"a".repeat(20_000)).is_err());
 }
@@ -164,9 +142,7 @@ fn operand(answer: Option<bool>) -> Predicate {
         // Doubling its value again and again goes beyond what an evaluation may cost.
         None => ("yes".to_owned() + &"|[@this,@this]".repeat(60), ""),
     };
-    Predicate::Pattern(
-        Pattern::new(Selector::parse(&selector).unwrap(), Operator::Eq, value).unwrap(),
-    )
+    Predicate::Pattern(Pattern::new(Selector::parse(&selector).unwrap(), Operator::Eq, value).unwrap())
 }
 
 #[test]
@@ -191,10 +167,7 @@ fn all_and_any_look_no_further_than_they_must() {
         assert_eq!(Predicate::Any(operands()).test(&document).ok(), any);
     }
     assert_eq!(Predicate::always().test(&document), Ok(true));
-    assert_eq!(
-        Predicate::Any(vec![Predicate::always()]).test(&document),
-        Ok(true)
-    );
+    assert_eq!(Predicate::Any(vec![Predicate::always()]).test(&document), Ok(true));
     let nested = Predicate::Any(vec![
         Predicate::All(vec![operand(yes), operand(no)]),
         Predicate::All(vec![operand(yes), operand(yes)]),

@@ -4,9 +4,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use usher_expr::{
-    Document, Expression, jsonpath::JsonPath, selector::Selector, template::Template,
-};
+use usher_expr::{Document, Expression, jsonpath::JsonPath, selector::Selector, template::Template};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,12 +92,7 @@ fn read<T: serde::de::DeserializeOwned>(yaml: &str) -> T {
 
 /// Fails with all mistakes at once.
 fn assert_none(mistakes: &[String]) {
-    assert!(
-        mistakes.is_empty(),
-        "{} mistakes:\n{}",
-        mistakes.len(),
-        mistakes.join("\n")
-    );
+    assert!(mistakes.is_empty(), "{} mistakes:\n{}", mistakes.len(), mistakes.join("\n"));
 }
 
 #[test]
@@ -107,13 +100,7 @@ fn paths() {
     let Paths { document, cases } = read(include_str!("selector_data/paths.yaml"));
     let document: Value = serde_json::from_str(&document).unwrap();
     let mut mistakes = Vec::new();
-    for PathCase {
-        path,
-        value,
-        text,
-        stringified,
-    } in cases
-    {
+    for PathCase { path, value, text, stringified } in cases {
         let selector = match Selector::parse(&path) {
             Ok(selector) => selector,
             Err(error) => {
@@ -129,22 +116,14 @@ fn paths() {
         if let Some(text) = &text
             && selector.select_text(&document) != *text
         {
-            mistakes.push(format!(
-                "{path}: text {} instead of {text}",
-                selector.select_text(&document)
-            ));
+            mistakes.push(format!("{path}: text {} instead of {text}", selector.select_text(&document)));
         }
         let expected = stringified.or_else(|| value.as_str().map(str::to_owned));
-        let resolved = Expression::Selector(selector)
-            .resolve_text(&document)
-            .unwrap()
-            .into_owned();
+        let resolved = Expression::Selector(selector).resolve_text(&document).unwrap().into_owned();
         if let Some(expected) = expected
             && resolved != expected
         {
-            mistakes.push(format!(
-                "{path}: stringified {resolved} instead of {expected}"
-            ));
+            mistakes.push(format!("{path}: stringified {resolved} instead of {expected}"));
         }
     }
     assert_none(&mistakes);
@@ -155,20 +134,14 @@ fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(right)
-                    .all(|(left, right)| same(left, right))
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
                 && left
                     .iter()
                     .zip(right)
-                    .all(|((left_name, left), (name, right))| {
-                        left_name == name && same(left, right)
-                    })
+                    .all(|((left_name, left), (name, right))| left_name == name && same(left, right))
         }
         _ => left == right,
     }
@@ -193,11 +166,7 @@ fn modifiers() {
 
 #[test]
 fn templates() {
-    let Templates {
-        document,
-        kinds,
-        cases,
-    } = read(include_str!("selector_data/templates.yaml"));
+    let Templates { document, kinds, cases } = read(include_str!("selector_data/templates.yaml"));
     let document: Value = serde_json::from_str(&document).unwrap();
     let mut mistakes = Vec::new();
     for Kind { selector, template } in kinds {
@@ -227,9 +196,7 @@ fn refused() {
     for RefusedCase { path, message } in cases {
         match Selector::parse(&path) {
             Ok(_) => mistakes.push(format!("{path}: accepted")),
-            Err(error) if !error.message.contains(&message) => {
-                mistakes.push(format!("{path}: {error}"))
-            }
+            Err(error) if !error.message.contains(&message) => mistakes.push(format!("{path}: {error}")),
             Err(_) => {}
         }
     }
@@ -241,12 +208,7 @@ fn queries() {
     let Queries { document, cases } = read(include_str!("selector_data/jsonpath.yaml"));
     let document: Value = serde_json::from_str(&document).unwrap();
     let mut mistakes = Vec::new();
-    for QueryCase {
-        query,
-        value,
-        refused,
-    } in cases
-    {
+    for QueryCase { query, value, refused } in cases {
         match (JsonPath::parse(&query), refused) {
             (Ok(path), None) => {
                 let selected = path.select(&document);
@@ -300,12 +262,7 @@ fn what_multiplies_ends() {
         assert!(Expression::Selector(selector).resolve(&document).is_err());
     }
     let nested = "$..[?count($..[?count($..*) > 1]) > 1]";
-    assert!(
-        JsonPath::parse(nested)
-            .unwrap()
-            .try_select(&document)
-            .is_err()
-    );
+    assert!(JsonPath::parse(nested).unwrap().try_select(&document).is_err());
 
     let long = Template::parse(&"{text}".repeat(8_000)).unwrap();
     assert!(long.try_render(&document).is_err());
@@ -316,20 +273,9 @@ fn what_multiplies_ends() {
 fn text_of_the_document_is_borrowed() {
     let document = serde_json::json!({"a": {"b": ["text"]}});
     let document: &dyn Document = &document;
-    for path in [
-        "a.b.0",
-        "a.b|0",
-        "a.*.0",
-        "a.b.#(%t*)",
-        "a.b.0.@this",
-        "a.b.0.@extract",
-        "missing",
-    ] {
+    for path in ["a.b.0", "a.b|0", "a.*.0", "a.b.#(%t*)", "a.b.0.@this", "a.b.0.@extract", "missing"] {
         let selector = Selector::parse(path).unwrap();
         let text = selector.select_text(document);
-        assert!(
-            matches!(text, std::borrow::Cow::Borrowed(_)),
-            "{path} copies {text}"
-        );
+        assert!(matches!(text, std::borrow::Cow::Borrowed(_)), "{path} copies {text}");
     }
 }

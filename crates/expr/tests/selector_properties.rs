@@ -17,10 +17,7 @@ use usher_expr::{
 
 /// Few names, so that paths find something.
 fn name() -> impl Strategy<Value = String> {
-    prop::sample::select(vec![
-        "a", "b", "c", "1", "0", "é", "x-y", "#", "@this", "a b", "",
-    ])
-    .prop_map(str::to_owned)
+    prop::sample::select(vec!["a", "b", "c", "1", "0", "é", "x-y", "#", "@this", "a b", ""]).prop_map(str::to_owned)
 }
 
 fn scalar() -> impl Strategy<Value = Value> {
@@ -32,18 +29,8 @@ fn scalar() -> impl Strategy<Value = Value> {
         (-4..4_i64).prop_map(Value::from),
         // Not too many digits: reading JSON may miss the last one.
         any::<i32>().prop_map(|number| Value::from(f64::from(number) / 8.0)),
-        prop::sample::select(vec![
-            "",
-            "a",
-            "b c",
-            "x&y",
-            "{\"a\":[1]}",
-            "YQ==",
-            "[",
-            "\"",
-            "é\u{2028}\u{0}"
-        ])
-        .prop_map(Value::from),
+        prop::sample::select(vec!["", "a", "b c", "x&y", "{\"a\":[1]}", "YQ==", "[", "\"", "é\u{2028}\u{0}"])
+            .prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ]
 }
@@ -59,8 +46,7 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn object() -> impl Strategy<Value = Value> {
-    prop::collection::vec((name(), value()), 0..6)
-        .prop_map(|members| Value::Object(members.into_iter().collect()))
+    prop::collection::vec((name(), value()), 0..6).prop_map(|members| Value::Object(members.into_iter().collect()))
 }
 
 /// Text that looks like a path.
@@ -119,12 +105,8 @@ fn path() -> impl Strategy<Value = String> {
         "{a,\"n\":b}",
     ]);
     let separator = prop::sample::select(vec!["", ".", ".", "|"]);
-    prop::collection::vec((piece, separator), 0..8).prop_map(|pieces| {
-        pieces
-            .into_iter()
-            .flat_map(|(piece, separator)| [piece, separator])
-            .collect()
-    })
+    prop::collection::vec((piece, separator), 0..8)
+        .prop_map(|pieces| pieces.into_iter().flat_map(|(piece, separator)| [piece, separator]).collect())
 }
 
 /// A document that shows its members one by one, as the document of a request does, and not as JSON.
@@ -149,9 +131,7 @@ impl Document for View {
 
     fn members<'a>(&'a self, _: Part) -> Vec<(Cow<'a, str>, Node<'a>)> {
         let members = self.0.as_object().into_iter().flatten();
-        members
-            .map(|(key, value)| (Cow::Borrowed(key.as_str()), Self::node(value)))
-            .collect()
+        members.map(|(key, value)| (Cow::Borrowed(key.as_str()), Self::node(value))).collect()
     }
 
     fn json(&self) -> Cow<'_, Value> {
@@ -164,10 +144,7 @@ fn rounded(value: &Value) -> Value {
     match value {
         Value::Number(number) => json!(number.as_f64()),
         Value::Array(elements) => elements.iter().map(rounded).collect(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(name, value)| (name.clone(), rounded(value)))
-            .collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), rounded(value))).collect(),
         other => other.clone(),
     }
 }

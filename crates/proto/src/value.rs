@@ -27,11 +27,7 @@ impl std::error::Error for TooDeep {}
 /// JSON object of a `Struct`. Whole numbers below 2^53 become integers, so that they print as they were written; numbers that
 /// JSON does not have (infinities, "not a number") become `null`.
 pub fn struct_to_json(value: Struct) -> Map<String, serde_json::Value> {
-    value
-        .fields
-        .into_iter()
-        .map(|(name, value)| (name, to_json(value)))
-        .collect()
+    value.fields.into_iter().map(|(name, value)| (name, to_json(value))).collect()
 }
 
 /// JSON of a `Value`; a value without a kind is `null`. See [`struct_to_json`] for numbers.
@@ -66,10 +62,8 @@ pub fn from_json(value: serde_json::Value) -> Result<Value, TooDeep> {
 
 fn struct_below(object: Map<String, serde_json::Value>, depth: usize) -> Result<Struct, TooDeep> {
     let depth = depth.checked_sub(1).ok_or(TooDeep)?;
-    let fields = object
-        .into_iter()
-        .map(|(name, value)| Ok((name, value_below(value, depth)?)))
-        .collect::<Result<_, _>>()?;
+    let fields =
+        object.into_iter().map(|(name, value)| Ok((name, value_below(value, depth)?))).collect::<Result<_, _>>()?;
     Ok(Struct { fields })
 }
 
@@ -82,10 +76,7 @@ fn value_below(value: serde_json::Value, depth: usize) -> Result<Value, TooDeep>
         serde_json::Value::String(value) => Kind::StringValue(value),
         serde_json::Value::Array(values) => {
             let depth = depth.checked_sub(1).ok_or(TooDeep)?;
-            let values = values
-                .into_iter()
-                .map(|value| value_below(value, depth))
-                .collect::<Result<_, _>>()?;
+            let values = values.into_iter().map(|value| value_below(value, depth)).collect::<Result<_, _>>()?;
             Kind::ListValue(ListValue { values })
         }
         serde_json::Value::Object(object) => Kind::StructValue(struct_below(object, depth)?),
@@ -148,13 +139,7 @@ mod tests {
             (f64::NAN, json!(null)),
             (f64::INFINITY, json!(null)),
         ] {
-            assert_eq!(
-                to_json(Value {
-                    kind: Some(Kind::NumberValue(number))
-                }),
-                expected,
-                "{number}"
-            );
+            assert_eq!(to_json(Value { kind: Some(Kind::NumberValue(number)) }), expected, "{number}");
         }
         assert_eq!(to_json(Value { kind: None }), json!(null));
     }
@@ -162,10 +147,7 @@ mod tests {
     #[test]
     fn deep_values_are_refused() {
         assert!(struct_from_json(object(nested_objects(MAX_DEPTH))).is_ok());
-        assert_eq!(
-            struct_from_json(object(nested_objects(MAX_DEPTH + 1))),
-            Err(TooDeep)
-        );
+        assert_eq!(struct_from_json(object(nested_objects(MAX_DEPTH + 1))), Err(TooDeep));
         assert!(from_json(nested_lists(MAX_DEPTH - 1)).is_ok());
         assert_eq!(from_json(nested_lists(MAX_DEPTH)), Err(TooDeep));
     }
@@ -173,14 +155,9 @@ mod tests {
     #[test]
     fn what_is_accepted_can_be_read_back() {
         let deepest = struct_from_json(object(nested_objects(MAX_DEPTH))).unwrap();
-        let answer = crate::envoy::service::auth::v3::CheckResponse {
-            dynamic_metadata: Some(deepest),
-            ..Default::default()
-        };
+        let answer =
+            crate::envoy::service::auth::v3::CheckResponse { dynamic_metadata: Some(deepest), ..Default::default() };
         let bytes = answer.encode_to_vec();
-        assert_eq!(
-            crate::envoy::service::auth::v3::CheckResponse::decode(bytes.as_slice()).unwrap(),
-            answer
-        );
+        assert_eq!(crate::envoy::service::auth::v3::CheckResponse::decode(bytes.as_slice()).unwrap(), answer);
     }
 }

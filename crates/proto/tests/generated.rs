@@ -2,12 +2,7 @@
 //!
 //! `UPDATE_GENERATED=1 cargo test -p usher-proto` writes it anew.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests may stop at the first surprise"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may stop at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,17 +20,10 @@ fn generated_code_is_fresh() {
     let temporary = tempfile::tempdir().unwrap();
     generate(temporary.path());
     let fresh = files(temporary.path());
-    assert!(
-        fresh.contains_key("envoy.service.auth.v3.rs"),
-        "the compiler wrote {:?}",
-        fresh.keys()
-    );
+    assert!(fresh.contains_key("envoy.service.auth.v3.rs"), "the compiler wrote {:?}", fresh.keys());
 
     if env::var_os("UPDATE_GENERATED").is_some() {
-        for name in files(&committed)
-            .keys()
-            .filter(|name| !fresh.contains_key(*name))
-        {
+        for name in files(&committed).keys().filter(|name| !fresh.contains_key(*name)) {
             fs::remove_file(committed.join(name)).unwrap();
         }
         fs::create_dir_all(&committed).unwrap();
@@ -47,11 +35,8 @@ fn generated_code_is_fresh() {
 
     let committed = files(&committed);
     let names = |files: &BTreeMap<String, String>| files.keys().cloned().collect::<Vec<_>>();
-    let stale: Vec<_> = fresh
-        .iter()
-        .filter(|(name, text)| committed.get(*name) != Some(text))
-        .map(|(name, _)| name)
-        .collect();
+    let stale: Vec<_> =
+        fresh.iter().filter(|(name, text)| committed.get(*name) != Some(text)).map(|(name, _)| name).collect();
     assert!(
         stale.is_empty() && names(&committed) == names(&fresh),
         "src/gen is not what proto/ says (stale: {stale:?}, there: {:?}, expected: {:?}); run `UPDATE_GENERATED=1 cargo test -p usher-proto`",
@@ -80,12 +65,7 @@ fn files(directory: &Path) -> BTreeMap<String, String> {
         .map(|entry| {
             let path = entry.unwrap().path();
             // The compiler escapes keywords in file names too, where nobody needs it.
-            let name = path
-                .file_name()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .replace("r#", "");
+            let name = path.file_name().unwrap().to_str().unwrap().replace("r#", "");
             (name, fs::read_to_string(&path).unwrap())
         })
         .collect()

@@ -17,9 +17,7 @@ pub trait Readiness: Send + Sync + 'static {
 
     /// Whether every check passes that counts unless said otherwise. gRPC health and `/readyz` say so.
     fn is_ready(&self) -> bool {
-        self.checks()
-            .iter()
-            .all(|check| !check.by_default || check.result.is_ok())
+        self.checks().iter().all(|check| !check.by_default || check.result.is_ok())
     }
 }
 
@@ -43,13 +41,7 @@ pub fn serve_health(listener: Listener, readiness: Arc<dyn Readiness>) -> Runnin
 
 /// Answers `/metrics` and `/server-metrics` on a listener, each from its registry.
 pub fn serve_metrics(listener: Listener, metrics: Registry, server_metrics: Registry) -> Running {
-    http::serve(
-        listener,
-        MetricsPages {
-            metrics,
-            server_metrics,
-        },
-    )
+    http::serve(listener, MetricsPages { metrics, server_metrics })
 }
 
 struct Health(Arc<dyn Readiness>);
@@ -59,12 +51,7 @@ impl Handler for Health {
         if let Some(answer) = unless_reading(request.method()) {
             return answer;
         }
-        let ping = ReadinessCheck {
-            name: "ping",
-            by_default: true,
-            result: Ok(()),
-            note: None,
-        };
+        let ping = ReadinessCheck { name: "ping", by_default: true, result: Ok(()), note: None };
         let path = request.uri().path();
         let query = request.uri().query().unwrap_or_default();
         match path.strip_suffix('/').unwrap_or(path) {
@@ -82,21 +69,11 @@ impl Handler for Health {
 /// `?include=a&exclude=b&verbose`, all of which may be repeated.
 fn all(checks: &[ReadinessCheck], query: &str) -> http::Answer {
     let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
-    let names = |parameter: &str, name: &str| {
-        parameters
-            .iter()
-            .any(|(key, value)| key == parameter && value == name)
-    };
+    let names = |parameter: &str, name: &str| parameters.iter().any(|(key, value)| key == parameter && value == name);
     let is_verbose = parameters.iter().any(|(key, _)| key == "verbose");
     let mut text = String::new();
     let mut is_failed = false;
-    for ReadinessCheck {
-        name,
-        by_default,
-        result,
-        note,
-    } in checks
-    {
+    for ReadinessCheck { name, by_default, result, note } in checks {
         let line = if names("exclude", name) {
             format!("[+]{name} excluded: ok\n")
         } else if !by_default && !names("include", name) && !is_verbose {
@@ -117,26 +94,18 @@ fn all(checks: &[ReadinessCheck], query: &str) -> http::Answer {
         }
     }
     match (is_failed, is_verbose) {
-        (true, _) => http::plain(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            text + "healthz check failed\n",
-        ),
+        (true, _) => http::plain(StatusCode::INTERNAL_SERVER_ERROR, text + "healthz check failed\n"),
         (false, true) => http::plain(StatusCode::OK, text + "healthz check passed\n"),
         (false, false) => http::plain(StatusCode::OK, "ok"),
     }
 }
 
 fn one(checks: &[ReadinessCheck], name: &str) -> http::Answer {
-    match checks
-        .iter()
-        .find(|check| check.name == name)
-        .map(|check| &check.result)
-    {
+    match checks.iter().find(|check| check.name == name).map(|check| &check.result) {
         Some(Ok(())) => http::plain(StatusCode::OK, "ok"),
-        Some(Err(reason)) => http::plain(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("internal server error: {reason}\n"),
-        ),
+        Some(Err(reason)) => {
+            http::plain(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {reason}\n"))
+        }
         None => http::plain(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
 }
@@ -157,16 +126,9 @@ impl Handler for MetricsPages {
             return answer;
         }
         // Thousands of configurations have tens of thousands of series: too much for a thread that answers checks.
-        let text = tokio::task::spawn_blocking(move || {
-            TextEncoder::new().encode_to_string(&registry.gather())
-        })
-        .await;
+        let text = tokio::task::spawn_blocking(move || TextEncoder::new().encode_to_string(&registry.gather())).await;
         match text {
-            Ok(Ok(text)) => http::with_type(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                text,
-            ),
+            Ok(Ok(text)) => http::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
             Ok(Err(error)) => {
                 tracing::error!(%error, "cannot write metrics");
                 http::plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot write metrics\n")
@@ -183,36 +145,20 @@ mod tests {
     use super::*;
     use crate::testing::{Ready, exchange, listener, parse};
 
-    async fn get(
-        running: &Running,
-        method: &str,
-        target: &str,
-    ) -> (u16, Vec<(String, String)>, String) {
+    async fn get(running: &Running, method: &str, target: &str) -> (u16, Vec<(String, String)>, String) {
         let request = format!("{method} {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         parse(&exchange(running.address(), &request).await)
     }
 
-    fn check(
-        name: &'static str,
-        by_default: bool,
-        result: Result<(), &str>,
-        note: Option<&str>,
-    ) -> ReadinessCheck {
-        ReadinessCheck {
-            name,
-            by_default,
-            result: result.map_err(str::to_owned),
-            note: note.map(str::to_owned),
-        }
+    fn check(name: &'static str, by_default: bool, result: Result<(), &str>, note: Option<&str>) -> ReadinessCheck {
+        ReadinessCheck { name, by_default, result: result.map_err(str::to_owned), note: note.map(str::to_owned) }
     }
 
     #[tokio::test]
     async fn probes() {
         let reason = "authconfig is not ready: ns/name (reason: Invalid)";
-        let checks = vec![
-            check("load", true, Ok(()), Some("from a snapshot")),
-            check("authconfigs", false, Err(reason), None),
-        ];
+        let checks =
+            vec![check("load", true, Ok(()), Some("from a snapshot")), check("authconfigs", false, Err(reason), None)];
         let running = serve_health(listener(None).await, Arc::new(Ready(checks)));
         let failed = "[+]load ok\n[-]authconfigs failed: reason withheld\nhealthz check failed\n";
         let verbose = format!(
@@ -222,23 +168,13 @@ mod tests {
         for (method, target, status, body) in [
             ("GET", "/healthz", 200, "ok"),
             ("GET", "/healthz/", 200, "ok"),
-            (
-                "GET",
-                "/healthz?verbose",
-                200,
-                "[+]ping ok\nhealthz check passed\n",
-            ),
+            ("GET", "/healthz?verbose", 200, "[+]ping ok\nhealthz check passed\n"),
             ("GET", "/healthz/ping", 200, "ok"),
             ("GET", "/healthz/other", 404, "404 page not found\n"),
             ("GET", "/readyz", 200, "ok"),
             ("HEAD", "/readyz", 200, ""),
             ("GET", "/readyz?include=authconfigs", 500, failed),
-            (
-                "GET",
-                "/readyz?include=authconfigs&exclude=authconfigs",
-                200,
-                "ok",
-            ),
+            ("GET", "/readyz?include=authconfigs&exclude=authconfigs", 200, "ok"),
             (
                 "GET",
                 "/readyz?exclude=authconfigs&verbose",
@@ -253,35 +189,17 @@ mod tests {
             ("POST", "/readyz", 405, "method not allowed\n"),
         ] {
             let (found, headers, found_body) = get(&running, method, target).await;
-            assert_eq!(
-                (found, found_body.as_str()),
-                (status, body),
-                "{method} {target}"
-            );
-            assert!(
-                headers.contains(&(
-                    "content-type".to_owned(),
-                    "text/plain; charset=utf-8".to_owned()
-                )),
-                "{target}"
-            );
+            assert_eq!((found, found_body.as_str()), (status, body), "{method} {target}");
+            assert!(headers.contains(&("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())), "{target}");
         }
     }
 
     #[tokio::test]
     async fn not_ready() {
-        let running = serve_health(
-            listener(None).await,
-            Arc::new(Ready(vec![check("load", true, Err("loading"), None)])),
-        );
+        let running =
+            serve_health(listener(None).await, Arc::new(Ready(vec![check("load", true, Err("loading"), None)])));
         let (status, _, body) = get(&running, "GET", "/readyz").await;
-        assert_eq!(
-            (status, body.as_str()),
-            (
-                500,
-                "[-]load failed: reason withheld\nhealthz check failed\n"
-            )
-        );
+        assert_eq!((status, body.as_str()), (500, "[-]load failed: reason withheld\nhealthz check failed\n"));
         assert_eq!(get(&running, "GET", "/readyz?exclude=load").await.0, 200);
         assert_eq!(get(&running, "GET", "/healthz").await.0, 200);
     }
@@ -295,38 +213,18 @@ mod tests {
             registry.register(Box::new(counter)).unwrap();
             registry
         };
-        let running = serve_metrics(
-            listener(None).await,
-            registry("one_total"),
-            registry("other_total"),
-        );
+        let running = serve_metrics(listener(None).await, registry("one_total"), registry("other_total"));
         for (method, target, status, body) in [
-            (
-                "GET",
-                "/metrics",
-                200,
-                "# HELP one_total Help.\n# TYPE one_total counter\none_total 1\n",
-            ),
-            (
-                "GET",
-                "/server-metrics?x",
-                200,
-                "# HELP other_total Help.\n# TYPE other_total counter\nother_total 1\n",
-            ),
+            ("GET", "/metrics", 200, "# HELP one_total Help.\n# TYPE one_total counter\none_total 1\n"),
+            ("GET", "/server-metrics?x", 200, "# HELP other_total Help.\n# TYPE other_total counter\nother_total 1\n"),
             ("HEAD", "/metrics", 200, ""),
             ("POST", "/metrics", 405, "method not allowed\n"),
             ("GET", "/", 404, "404 page not found\n"),
         ] {
             let (found, headers, found_body) = get(&running, method, target).await;
-            assert_eq!(
-                (found, found_body.as_str()),
-                (status, body),
-                "{method} {target}"
-            );
-            let is_metrics = headers.contains(&(
-                "content-type".to_owned(),
-                "text/plain; version=0.0.4; charset=utf-8".to_owned(),
-            ));
+            assert_eq!((found, found_body.as_str()), (status, body), "{method} {target}");
+            let is_metrics =
+                headers.contains(&("content-type".to_owned(), "text/plain; version=0.0.4; charset=utf-8".to_owned()));
             assert_eq!(is_metrics, status == 200, "{headers:?}");
         }
     }

@@ -52,31 +52,11 @@ pub(crate) struct Kind {
     pub(crate) is_failure: bool,
 }
 
-pub(crate) const INVALID: Kind = Kind {
-    code: 3,
-    status: 400,
-    is_failure: false,
-};
-pub(crate) const NOT_FOUND: Kind = Kind {
-    code: 5,
-    status: 404,
-    is_failure: false,
-};
-pub(crate) const UNAUTHORIZED: Kind = Kind {
-    code: 7,
-    status: 403,
-    is_failure: false,
-};
-pub(crate) const UNDECIDABLE: Kind = Kind {
-    code: 14,
-    status: 503,
-    is_failure: true,
-};
-pub(crate) const UNAUTHENTICATED: Kind = Kind {
-    code: 16,
-    status: 401,
-    is_failure: false,
-};
+pub(crate) const INVALID: Kind = Kind { code: 3, status: 400, is_failure: false };
+pub(crate) const NOT_FOUND: Kind = Kind { code: 5, status: 404, is_failure: false };
+pub(crate) const UNAUTHORIZED: Kind = Kind { code: 7, status: 403, is_failure: false };
+pub(crate) const UNDECIDABLE: Kind = Kind { code: 14, status: 503, is_failure: true };
+pub(crate) const UNAUTHENTICATED: Kind = Kind { code: 16, status: 401, is_failure: false };
 
 impl Answer {
     /// The answer that a verdict leads to. `id` identifies the decision to those who can read the logs.
@@ -87,28 +67,19 @@ impl Answer {
                 allowed(headers, dynamic_metadata, id)
             }
             Verdict::Deny(denial) => denied(denial),
-            Verdict::Undecidable(undecided) => {
-                undecidable(undecided.reason, undecided.retry_after, id)
-            }
+            Verdict::Undecidable(undecided) => undecidable(undecided.reason, undecided.retry_after, id),
         }
     }
 }
 
 /// A header that cannot be sent is not left out: the upstream would take the client's own header of that name for ours.
-fn allowed(
-    headers: Vec<(String, String)>,
-    dynamic_metadata: Map<String, Value>,
-    id: &str,
-) -> Answer {
+fn allowed(headers: Vec<(String, String)>, dynamic_metadata: Map<String, Value>, id: &str) -> Answer {
     let headers: Vec<_> = headers.into_iter().map(normal).collect();
     if let Some((name, _)) = headers.iter().find(|(name, _)| !headers::may_be_set(name)) {
         tracing::error!(%name, request_id = %id, "a header for the upstream cannot be set");
         return undecidable("invalid header", None, id);
     }
-    Answer::Allowed(Allowed {
-        headers,
-        dynamic_metadata,
-    })
+    Answer::Allowed(Allowed { headers, dynamic_metadata })
 }
 
 fn denied(denial: Denial) -> Answer {
@@ -119,10 +90,7 @@ fn denied(denial: Denial) -> Answer {
         DenialKind::Invalid => &INVALID,
     };
     // Below 200 no client gets an answer; 2xx tells callers over HTTP that the request was allowed.
-    let status = denial
-        .status
-        .filter(|status| (300..=599).contains(status))
-        .unwrap_or(kind.status);
+    let status = denial.status.filter(|status| (300..=599).contains(status)).unwrap_or(kind.status);
     refused(kind, status, denial.headers, denial.body, denial.reason)
 }
 
@@ -136,36 +104,14 @@ fn undecidable(reason: &str, retry_after: Option<Duration>, id: &str) -> Answer 
         ("retry-after".to_owned(), seconds.max(1).to_string())
     });
     let headers = retry_after.into_iter().collect();
-    refused(
-        &UNDECIDABLE,
-        UNDECIDABLE.status,
-        headers,
-        String::new(),
-        reason.into_owned(),
-    )
+    refused(&UNDECIDABLE, UNDECIDABLE.status, headers, String::new(), reason.into_owned())
 }
 
-fn refused(
-    kind: &'static Kind,
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: String,
-    reason: String,
-) -> Answer {
+fn refused(kind: &'static Kind, status: u16, headers: Vec<(String, String)>, body: String, reason: String) -> Answer {
     let reason = headers::clean(reason);
-    let mut headers: Vec<_> = headers
-        .into_iter()
-        .map(normal)
-        .filter(|(name, _)| headers::may_be_set(name))
-        .collect();
+    let mut headers: Vec<_> = headers.into_iter().map(normal).filter(|(name, _)| headers::may_be_set(name)).collect();
     headers.push((REASON.to_owned(), reason.clone()));
-    Answer::Refused(Refused {
-        kind,
-        status,
-        headers,
-        body,
-        reason,
-    })
+    Answer::Refused(Refused { kind, status, headers, body, reason })
 }
 
 fn normal((mut name, value): (String, String)) -> (String, String) {
@@ -187,10 +133,7 @@ mod tests {
     }
 
     fn pairs(headers: &[(&str, &str)]) -> Vec<(String, String)> {
-        headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -202,10 +145,7 @@ mod tests {
             (DenialKind::Unauthenticated, 16, 401),
         ] {
             let refused = refusal(Answer::new(Verdict::Deny(Denial::new(kind, "why")), "id"));
-            assert_eq!(
-                (refused.kind.code, refused.status, refused.kind.is_failure),
-                (code, status, false)
-            );
+            assert_eq!((refused.kind.code, refused.status, refused.kind.is_failure), (code, status, false));
             assert_eq!(refused.headers, pairs(&[(REASON, "why")]));
             assert_eq!(refused.body, "");
         }
@@ -228,43 +168,23 @@ mod tests {
             (600, 401),
             (u16::MAX, 401),
         ] {
-            let denial = Denial {
-                status: Some(asked),
-                ..Denial::new(DenialKind::Unauthenticated, "")
-            };
-            assert_eq!(
-                refusal(Answer::new(Verdict::Deny(denial), "")).status,
-                expected,
-                "{asked}"
-            );
+            let denial = Denial { status: Some(asked), ..Denial::new(DenialKind::Unauthenticated, "") };
+            assert_eq!(refusal(Answer::new(Verdict::Deny(denial), "")).status, expected, "{asked}");
         }
     }
 
     #[test]
     fn undecidable_tells_the_id_and_when_to_come_back() {
-        let refused = refusal(Answer::new(
-            Verdict::undecidable("issuer unavailable", "secret detail"),
-            "4711",
-        ));
-        assert_eq!(
-            (refused.kind.code, refused.status, refused.kind.is_failure),
-            (14, 503, true)
-        );
-        assert_eq!(
-            refused.headers,
-            pairs(&[(REASON, "issuer unavailable (4711)")])
-        );
+        let refused = refusal(Answer::new(Verdict::undecidable("issuer unavailable", "secret detail"), "4711"));
+        assert_eq!((refused.kind.code, refused.status, refused.kind.is_failure), (14, 503, true));
+        assert_eq!(refused.headers, pairs(&[(REASON, "issuer unavailable (4711)")]));
 
         let late = refusal(Answer::new(Verdict::undecidable("", "late"), "4711"));
         assert_eq!(late.headers, pairs(&[(REASON, "")]));
 
         for (after, expected) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (30_000, "30")] {
             let refused = refusal(undecidable("busy", Some(Duration::from_millis(after)), ""));
-            assert_eq!(
-                refused.headers,
-                pairs(&[("retry-after", expected), (REASON, "busy")]),
-                "{after}"
-            );
+            assert_eq!(refused.headers, pairs(&[("retry-after", expected), (REASON, "busy")]), "{after}");
         }
     }
 
@@ -296,24 +216,13 @@ mod tests {
         let metadata = Map::from_iter([("a".to_owned(), json!(1))]);
         match allowed(pairs(&[("X-User", "a\nb")]), metadata.clone(), "") {
             Answer::Allowed(allowed) => {
-                assert_eq!(
-                    (allowed.headers, allowed.dynamic_metadata),
-                    (pairs(&[("x-user", "ab")]), metadata)
-                );
+                assert_eq!((allowed.headers, allowed.dynamic_metadata), (pairs(&[("x-user", "ab")]), metadata));
             }
             Answer::Refused(refused) => panic!("{refused:?}"),
         }
         for name in [":path", "Host", "content-length", "a b", ""] {
-            let refused = refusal(allowed(
-                pairs(&[("x-fine", ""), (name, "x")]),
-                Map::new(),
-                "7",
-            ));
-            assert_eq!(
-                (refused.kind, refused.reason.as_str()),
-                (&UNDECIDABLE, "invalid header (7)"),
-                "{name:?}"
-            );
+            let refused = refusal(allowed(pairs(&[("x-fine", ""), (name, "x")]), Map::new(), "7"));
+            assert_eq!((refused.kind, refused.reason.as_str()), (&UNDECIDABLE, "invalid header (7)"), "{name:?}");
         }
     }
 }

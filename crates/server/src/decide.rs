@@ -29,8 +29,7 @@ pub struct Call<'a> {
 
 impl Call<'_> {
     fn is_late(&self) -> bool {
-        self.deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -78,16 +77,7 @@ mod tests {
 
     async fn reason(decide: Scripted, deadline: Option<Instant>) -> String {
         let headers = HeaderMap::new();
-        match guarded(
-            &decide,
-            Request::default(),
-            Call {
-                deadline,
-                headers: &headers,
-            },
-        )
-        .await
-        {
+        match guarded(&decide, Request::default(), Call { deadline, headers: &headers }).await {
             Verdict::Undecidable(undecided) => undecided.reason.to_owned(),
             Verdict::Deny(denial) => denial.reason,
             Verdict::Allow(_) => "allowed".to_owned(),

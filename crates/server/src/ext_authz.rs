@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 
 use tonic::{Request, Response, Status};
 use usher_engine::Verdict;
-use usher_proto::envoy::service::auth::v3::authorization_server::{
-    Authorization, AuthorizationServer,
-};
+use usher_proto::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
 use usher_proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 
 pub(crate) use self::attributes::made_up_id;
@@ -43,17 +41,9 @@ pub fn serve<D: Decide>(
     metrics: Arc<Metrics>,
     settings: Settings,
 ) -> Running {
-    let authorization = ExtAuthz {
-        decide,
-        metrics: Arc::clone(&metrics),
-        settings,
-    };
-    let authorization =
-        AuthorizationServer::new(authorization).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    listener.serve_http2(
-        Services::new(authorization, readiness, metrics),
-        Http2Settings::default(),
-    )
+    let authorization = ExtAuthz { decide, metrics: Arc::clone(&metrics), settings };
+    let authorization = AuthorizationServer::new(authorization).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    listener.serve_http2(Services::new(authorization, readiness, metrics), Http2Settings::default())
 }
 
 /// The service `envoy.service.auth.v3.Authorization`.
@@ -73,30 +63,21 @@ impl<D: Decide> Authorization for ExtAuthz<D> {
             None => (Verdict::invalid(), String::new()),
             Some(request) => {
                 let id = request.parts().id.clone();
-                let call = Call {
-                    deadline: self.deadline(received, &headers),
-                    headers: &headers,
-                };
+                let call = Call { deadline: self.deadline(received, &headers), headers: &headers };
                 (guarded(&*self.decide, request, call).await, id)
             }
         };
         self.metrics.answered(&verdict);
-        Ok(Response::new(response::check_response(
-            Answer::new(verdict, &id),
-            self.settings.error_response,
-        )))
+        Ok(Response::new(response::check_response(Answer::new(verdict, &id), self.settings.error_response)))
     }
 }
 
 impl<D> ExtAuthz<D> {
     /// The smaller of the caller's deadline and our own limit.
     fn deadline(&self, received: Instant, headers: &http::HeaderMap) -> Option<Instant> {
-        let callers = headers
-            .get("grpc-timeout")
-            .and_then(|value| grpc_timeout(value.as_bytes()));
+        let callers = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
         // The answer has to be there in time, not just on its way.
-        let callers =
-            callers.map(|timeout| timeout - (timeout / 20).min(Duration::from_millis(10)));
+        let callers = callers.map(|timeout| timeout - (timeout / 20).min(Duration::from_millis(10)));
         let timeout = match (callers, self.settings.timeout) {
             (Some(callers), Some(ours)) => Some(callers.min(ours)),
             (callers, ours) => callers.or(ours),

@@ -11,14 +11,10 @@ use hyper::body::Incoming;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
-use usher_proto::envoy::service::auth::v3::authorization_server::{
-    Authorization, AuthorizationServer,
-};
+use usher_proto::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
 use usher_proto::grpc::health::v1::health_check_response::ServingStatus;
 use usher_proto::grpc::health::v1::health_server::{Health, HealthServer};
-use usher_proto::grpc::health::v1::{
-    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
-};
+use usher_proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 
 use crate::metrics::{GrpcMethod, InFlight};
 use crate::{Metrics, Readiness};
@@ -36,22 +32,14 @@ impl<A> Services<A> {
         readiness: Arc<dyn Readiness>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self {
-            authorization,
-            health: HealthServer::new(ReadinessHealth(readiness)),
-            metrics,
-        }
+        Self { authorization, health: HealthServer::new(ReadinessHealth(readiness)), metrics }
     }
 }
 
 impl<A> Clone for Services<A> {
     fn clone(&self) -> Self {
         let metrics = Arc::clone(&self.metrics);
-        Self {
-            authorization: self.authorization.clone(),
-            health: self.health.clone(),
-            metrics,
-        }
+        Self { authorization: self.authorization.clone(), health: self.health.clone(), metrics }
     }
 }
 
@@ -71,23 +59,15 @@ impl<A: Authorization> Service<Request<Incoming>> for Services<A> {
             "/grpc.health.v1.Health/List" => GrpcMethod::HealthList,
             "/grpc.health.v1.Health/Watch" => GrpcMethod::HealthWatch,
             _ => {
-                return Answering {
-                    inner: None,
-                    in_flight: None,
-                };
+                return Answering { inner: None, in_flight: None };
             }
         };
         let in_flight = Some(self.metrics.start(method));
         let inner = match method {
             GrpcMethod::Check => self.authorization.call(request),
-            GrpcMethod::HealthCheck | GrpcMethod::HealthList | GrpcMethod::HealthWatch => {
-                self.health.call(request)
-            }
+            GrpcMethod::HealthCheck | GrpcMethod::HealthList | GrpcMethod::HealthWatch => self.health.call(request),
         };
-        Answering {
-            inner: Some(inner),
-            in_flight,
-        }
+        Answering { inner: Some(inner), in_flight }
     }
 }
 
@@ -110,10 +90,7 @@ impl Future for Answering {
         let Ok(response) = ready!(inner.as_mut().poll(context));
         if let Some(in_flight) = self.in_flight.take() {
             // An answer without a message says so in its headers; one with a message ends well.
-            let code = response
-                .headers()
-                .get("grpc-status")
-                .map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+            let code = response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
             in_flight.complete(code);
         }
         Poll::Ready(Ok(response))
@@ -125,14 +102,8 @@ struct ReadinessHealth(Arc<dyn Readiness>);
 
 impl ReadinessHealth {
     fn status(&self) -> HealthCheckResponse {
-        let status = if self.0.is_ready() {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        HealthCheckResponse {
-            status: status.into(),
-        }
+        let status = if self.0.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        HealthCheckResponse { status: status.into() }
     }
 }
 
@@ -147,18 +118,12 @@ impl Health for ReadinessHealth {
         Ok(tonic::Response::new(self.status()))
     }
 
-    async fn list(
-        &self,
-        _: tonic::Request<HealthListRequest>,
-    ) -> Result<tonic::Response<HealthListResponse>, Status> {
+    async fn list(&self, _: tonic::Request<HealthListRequest>) -> Result<tonic::Response<HealthListResponse>, Status> {
         let statuses = [(String::new(), self.status())].into();
         Ok(tonic::Response::new(HealthListResponse { statuses }))
     }
 
-    async fn watch(
-        &self,
-        _: tonic::Request<HealthCheckRequest>,
-    ) -> Result<tonic::Response<Self::WatchStream>, Status> {
+    async fn watch(&self, _: tonic::Request<HealthCheckRequest>) -> Result<tonic::Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("Watch is not implemented"))
     }
 }

@@ -3,13 +3,7 @@
 /// Whether a configuration may set this header: a lower-case token (RFC 9110 §5.1) that does not steer the transport. Pseudo
 /// headers are not tokens.
 pub(crate) fn may_be_set(name: &str) -> bool {
-    const RESERVED: [&str; 5] = [
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "upgrade",
-    ];
+    const RESERVED: [&str; 5] = ["host", "content-length", "transfer-encoding", "connection", "upgrade"];
     !name.is_empty() && name.bytes().all(is_lower_case_token) && !RESERVED.contains(&name)
 }
 
@@ -19,10 +13,7 @@ pub(crate) fn clean(value: String) -> String {
     if !value.bytes().any(forbidden) {
         return value;
     }
-    value
-        .chars()
-        .filter(|&character| !character.is_ascii_control() || character == '\t')
-        .collect()
+    value.chars().filter(|&character| !character.is_ascii_control() || character == '\t').collect()
 }
 
 /// Text of bytes as Envoy makes it: every byte that is not UTF-8 becomes `!`.
@@ -71,10 +62,7 @@ mod tests {
     #[test]
     fn values() {
         assert_eq!(clean("plain é\tvalue".to_owned()), "plain é\tvalue");
-        assert_eq!(
-            clean("a\r\nset-cookie: b\0\u{7f}".to_owned()),
-            "aset-cookie: b"
-        );
+        assert_eq!(clean("a\r\nset-cookie: b\0\u{7f}".to_owned()), "aset-cookie: b");
     }
 
     #[test]

@@ -33,11 +33,7 @@ pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// Answers requests.
 pub(crate) trait Handler: Send + Sync + 'static {
-    fn handle(
-        &self,
-        request: Request<Incoming>,
-        client: &Client,
-    ) -> impl Future<Output = Answer> + Send;
+    fn handle(&self, request: Request<Incoming>, client: &Client) -> impl Future<Output = Answer> + Send;
 
     /// Instead of an answer, when making it panicked.
     fn after_panic(&self) -> Answer {
@@ -61,15 +57,8 @@ struct Http<H>(Arc<H>);
 
 impl<H: Handler> Protocol for Http<H> {
     async fn serve(&self, connection: Connection, draining: Draining) {
-        let Connection {
-            stream,
-            peer,
-            is_http2,
-            client_certificate,
-        } = connection;
-        let client = Arc::new(Client {
-            certificate: client_certificate,
-        });
+        let Connection { stream, peer, is_http2, client_certificate } = connection;
+        let client = Arc::new(Client { certificate: client_certificate });
         let handler = Arc::clone(&self.0);
         let answer = move |request| {
             let (handler, client) = (Arc::clone(&handler), Arc::clone(&client));
@@ -77,13 +66,7 @@ impl<H: Handler> Protocol for Http<H> {
         };
         let io = TokioIo::new(stream);
         if is_http2 {
-            return drive(
-                io,
-                tower::service_fn(answer),
-                Http2Settings::default(),
-                draining,
-            )
-            .await;
+            return drive(io, tower::service_fn(answer), Http2Settings::default(), draining).await;
         }
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -106,9 +89,7 @@ impl<H: Handler> Protocol for Http<H> {
 }
 
 async fn answer<H: Handler>(handler: &H, request: Request<Incoming>, client: &Client) -> Answer {
-    let answer = AssertUnwindSafe(async { handler.handle(request, client).await })
-        .catch_unwind()
-        .await;
+    let answer = AssertUnwindSafe(async { handler.handle(request, client).await }).catch_unwind().await;
     answer.unwrap_or_else(|_| {
         tracing::error!("answering an HTTP request panicked");
         handler.after_panic()
@@ -132,16 +113,10 @@ pub(crate) fn json(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     with_type(status, "application/json", text)
 }
 
-pub(crate) fn with_type(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Answer {
+pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
@@ -151,8 +126,6 @@ pub(crate) fn unless_reading(method: &Method) -> Option<Answer> {
         return None;
     }
     let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
-    answer
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     Some(answer)
 }

@@ -43,11 +43,7 @@ impl ListenerSettings {
     /// Plain TCP on an address.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            tls: None,
-            max_connections: Self::MAX_CONNECTIONS,
-        }
+        Self { address, tls: None, max_connections: Self::MAX_CONNECTIONS }
     }
 
     /// All interfaces, IPv4 and IPv6.
@@ -99,29 +95,17 @@ impl Listener {
     ///
     /// [`BindError`] if the port is taken, not allowed, or not of this machine.
     pub async fn bind(settings: ListenerSettings) -> Result<Self, BindError> {
-        let ListenerSettings {
-            address,
-            tls,
-            max_connections,
-        } = settings;
+        let ListenerSettings { address, tls, max_connections } = settings;
         let failed = |source| BindError { address, source };
         let listener = match TcpListener::bind(address).await {
-            Err(error)
-                if address.ip() == Ipv6Addr::UNSPECIFIED
-                    && error.kind() != io::ErrorKind::AddrInUse =>
-            {
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse => {
                 TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
             }
             other => other,
         };
         let listener = listener.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self {
-            listener,
-            address,
-            tls,
-            max_connections,
-        })
+        Ok(Self { listener, address, tls, max_connections })
     }
 
     /// The address that was taken, with its port.
@@ -141,19 +125,11 @@ impl Listener {
         let address = self.address;
         let (drain, draining) = watch::channel(None);
         let task = tokio::spawn(self.accept(Arc::new(protocol), draining));
-        Running {
-            address,
-            drain,
-            task,
-        }
+        Running { address, drain, task }
     }
 
     /// Accepts connections until told to drain. Returns how many connections were cut.
-    async fn accept<P: Protocol>(
-        self,
-        protocol: Arc<P>,
-        mut drain: watch::Receiver<Option<Instant>>,
-    ) -> usize {
+    async fn accept<P: Protocol>(self, protocol: Arc<P>, mut drain: watch::Receiver<Option<Instant>>) -> usize {
         let mut connections = JoinSet::new();
         let permits = Arc::new(Semaphore::new(self.max_connections.max(1)));
         loop {
@@ -252,30 +228,13 @@ async fn connection<P: Protocol>(
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let connection = match tls {
-        None => Connection {
-            stream: Stream::Plain(tcp),
-            peer,
-            is_http2: false,
-            client_certificate: None,
-        },
-        Some(tls) => match timeout(
-            HANDSHAKE_TIMEOUT,
-            TlsAcceptor::from(tls.current()).accept(tcp),
-        )
-        .await
-        {
+        None => Connection { stream: Stream::Plain(tcp), peer, is_http2: false, client_certificate: None },
+        Some(tls) => match timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls.current()).accept(tcp)).await {
             Ok(Ok(stream)) => {
                 let (_, session) = stream.get_ref();
                 let is_http2 = session.alpn_protocol() == Some(b"h2");
-                let client_certificate = session
-                    .peer_certificates()
-                    .and_then(|chain| chain.first().cloned());
-                Connection {
-                    stream: Stream::Tls(Box::new(stream)),
-                    peer,
-                    is_http2,
-                    client_certificate,
-                }
+                let client_certificate = session.peer_certificates().and_then(|chain| chain.first().cloned());
+                Connection { stream: Stream::Tls(Box::new(stream)), peer, is_http2, client_certificate }
             }
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
@@ -288,9 +247,7 @@ async fn connection<P: Protocol>(
 async fn refused(error: io::Error) {
     let is_about_one_connection = matches!(
         error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     );
     if !is_about_one_connection {
         tracing::error!(%error, "cannot accept connections");
@@ -336,43 +293,24 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_is_taken_is_an_error() {
         let listener = testing::listener(None).await;
-        let error = Listener::bind(ListenerSettings::new(listener.address()))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("cannot listen on `{}`", listener.address())
-        );
+        let error = Listener::bind(ListenerSettings::new(listener.address())).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot listen on `{}`", listener.address()));
         assert!(std::error::Error::source(&error).is_some());
     }
 
     #[tokio::test]
     async fn all_interfaces_include_loopback() {
-        let running = Listener::bind(ListenerSettings::all_interfaces(0))
-            .await
-            .unwrap()
-            .serve(Greeting);
-        greeted(SocketAddr::from((
-            Ipv4Addr::LOCALHOST,
-            running.address().port(),
-        )))
-        .await;
+        let running = Listener::bind(ListenerSettings::all_interfaces(0)).await.unwrap().serve(Greeting);
+        greeted(SocketAddr::from((Ipv4Addr::LOCALHOST, running.address().port()))).await;
     }
 
     #[tokio::test]
     async fn connections_above_the_limit_wait() {
-        let settings = ListenerSettings {
-            max_connections: 1,
-            ..ListenerSettings::new(([127, 0, 0, 1], 0).into())
-        };
+        let settings = ListenerSettings { max_connections: 1, ..ListenerSettings::new(([127, 0, 0, 1], 0).into()) };
         let running = Listener::bind(settings).await.unwrap().serve(Greeting);
         let first = greeted(running.address()).await;
         let mut second = TcpStream::connect(running.address()).await.unwrap();
-        assert!(
-            timeout(Duration::from_millis(50), second.read_u8())
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(50), second.read_u8()).await.is_err());
         drop(first);
         assert_eq!(second.read_u8().await.unwrap(), b'h');
     }

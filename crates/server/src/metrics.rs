@@ -6,9 +6,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 use tonic::Code;
 use usher_engine::Verdict;
 
@@ -41,14 +39,8 @@ const METHODS: [[&str; 3]; 4] = [
     ["server_stream", "grpc.health.v1.Health", "Watch"],
 ];
 
-const VERDICTS: [&str; 6] = [
-    "OK",
-    "UNAUTHENTICATED",
-    "PERMISSION_DENIED",
-    "NOT_FOUND",
-    "INVALID_ARGUMENT",
-    "UNAVAILABLE",
-];
+const VERDICTS: [&str; 6] =
+    ["OK", "UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "INVALID_ARGUMENT", "UNAVAILABLE"];
 
 /// Names of `google.rpc.Code` as gRPC servers report them, in the order of their numbers.
 const CODES: [&str; 17] = [
@@ -89,55 +81,31 @@ impl Metrics {
     ///
     /// When the registry holds families of these names already.
     pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let counter =
-            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-                let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-                registry.register(Box::new(family.clone()))?;
-                Ok(family)
-            };
-        let histogram =
-            |options: HistogramOpts, labels: &[&str]| -> Result<HistogramVec, prometheus::Error> {
-                let family = HistogramVec::new(options, labels)?;
-                registry.register(Box::new(family.clone()))?;
-                Ok(family)
-            };
+        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok(family)
+        };
+        let histogram = |options: HistogramOpts, labels: &[&str]| -> Result<HistogramVec, prometheus::Error> {
+            let family = HistogramVec::new(options, labels)?;
+            registry.register(Box::new(family.clone()))?;
+            Ok(family)
+        };
         let method = ["grpc_type", "grpc_service", "grpc_method"];
-        let started = counter(
-            "grpc_server_started_total",
-            "Calls that were started.",
-            &method,
-        )?;
-        let received = counter(
-            "grpc_server_msg_received_total",
-            "Messages that were received.",
-            &method,
-        )?;
-        let sent = counter(
-            "grpc_server_msg_sent_total",
-            "Messages that were sent.",
-            &method,
-        )?;
+        let started = counter("grpc_server_started_total", "Calls that were started.", &method)?;
+        let received = counter("grpc_server_msg_received_total", "Messages that were received.", &method)?;
+        let sent = counter("grpc_server_msg_sent_total", "Messages that were sent.", &method)?;
         let handled = counter(
             "grpc_server_handled_total",
             "Calls that were completed, whatever came of them.",
             &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
         )?;
-        let seconds = histogram(
-            HistogramOpts::new("grpc_server_handling_seconds", "Time to answer a call."),
-            &method,
-        )?;
+        let seconds = histogram(HistogramOpts::new("grpc_server_handling_seconds", "Time to answer a call."), &method)?;
         let buckets = prometheus::linear_buckets(0.001, 0.05, 20)?;
-        let http = HistogramOpts::new(
-            "http_server_handling_seconds",
-            "Time to answer a raw HTTP check.",
-        )
-        .buckets(buckets);
+        let http =
+            HistogramOpts::new("http_server_handling_seconds", "Time to answer a raw HTTP check.").buckets(buckets);
         Ok(Arc::new(Self {
-            response_status: counter(
-                "auth_server_response_status",
-                "Answers by status.",
-                &["status"],
-            )?,
+            response_status: counter("auth_server_response_status", "Answers by status.", &["status"])?,
             response_statuses: Default::default(),
             methods: METHODS.map(|labels| Method {
                 labels,
@@ -154,22 +122,14 @@ impl Metrics {
                 family: seconds.clone(),
                 seconds: OnceLock::new(),
             }),
-            http_handled: counter(
-                "http_server_handled_total",
-                "Answers to raw HTTP checks by status.",
-                &["status"],
-            )?,
+            http_handled: counter("http_server_handled_total", "Answers to raw HTTP checks by status.", &["status"])?,
             http_seconds: histogram(http, &[])?,
             oidc_requests: counter(
                 "oidc_server_requests_total",
                 "Requests for discovery documents and keys.",
                 &["namespace", "authconfig", "wristband", "path"],
             )?,
-            oidc_status: counter(
-                "oidc_server_response_status",
-                "Answers about discovery by status.",
-                &["status"],
-            )?,
+            oidc_status: counter("oidc_server_response_status", "Answers about discovery by status.", &["status"])?,
         }))
     }
 
@@ -178,21 +138,14 @@ impl Metrics {
         let name = verdict.code_name();
         let known = VERDICTS.iter().position(|known| *known == name);
         match known.and_then(|position| self.response_statuses.get(position)) {
-            Some(counter) => counter
-                .get_or_init(|| self.response_status.with_label_values(&[name]))
-                .inc(),
+            Some(counter) => counter.get_or_init(|| self.response_status.with_label_values(&[name])).inc(),
             None => self.response_status.with_label_values(&[name]).inc(),
         }
     }
 
     /// Counts the beginning of a call.
     pub(crate) fn start(self: &Arc<Self>, method: GrpcMethod) -> InFlight {
-        let in_flight = InFlight {
-            metrics: Arc::clone(self),
-            method,
-            started: Instant::now(),
-            is_complete: false,
-        };
+        let in_flight = InFlight { metrics: Arc::clone(self), method, started: Instant::now(), is_complete: false };
         if let Some(method) = in_flight.method() {
             method.started.inc();
         }
@@ -207,9 +160,7 @@ impl Metrics {
         };
         self.http_handled.with_label_values(&[&name]).inc();
         if let Some(since) = since {
-            self.http_seconds
-                .with_label_values::<&str>(&[])
-                .observe(since.elapsed().as_secs_f64());
+            self.http_seconds.with_label_values::<&str>(&[]).observe(since.elapsed().as_secs_f64());
         }
     }
 }
@@ -232,19 +183,14 @@ impl InFlight {
 
     fn count(&self, code: Code) {
         let Some(method) = self.method() else { return };
-        if let Some(handled) = usize::try_from(code as i32)
-            .ok()
-            .and_then(|code| method.handled.get(code))
-        {
+        if let Some(handled) = usize::try_from(code as i32).ok().and_then(|code| method.handled.get(code)) {
             handled.inc();
         }
         if code == Code::Ok {
             method.received.inc();
             method.sent.inc();
         }
-        let seconds = method
-            .seconds
-            .get_or_init(|| method.family.with_label_values(&method.labels));
+        let seconds = method.seconds.get_or_init(|| method.family.with_label_values(&method.labels));
         seconds.observe(self.started.elapsed().as_secs_f64());
     }
 
@@ -268,9 +214,7 @@ mod tests {
     use super::*;
 
     fn text(registry: &Registry) -> String {
-        TextEncoder::new()
-            .encode_to_string(&registry.gather())
-            .unwrap()
+        TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
     }
 
     #[test]
@@ -288,12 +232,7 @@ mod tests {
             assert!(before.contains(&expected), "{expected} in {before}");
         }
         assert_eq!(before.matches("grpc_server_handled_total{").count(), 4 * 17);
-        for absent in [
-            "grpc_server_handling_seconds",
-            "auth_server_response_status",
-            "http_server_",
-            "oidc_server_",
-        ] {
+        for absent in ["grpc_server_handling_seconds", "auth_server_response_status", "http_server_", "oidc_server_"] {
             assert!(!before.contains(absent), "{absent} in {before}");
         }
 
@@ -321,11 +260,7 @@ mod tests {
 
     #[test]
     fn every_verdict_has_a_handle() {
-        for verdict in [
-            Verdict::not_found(),
-            Verdict::invalid(),
-            Verdict::undecidable("", ""),
-        ] {
+        for verdict in [Verdict::not_found(), Verdict::invalid(), Verdict::undecidable("", "")] {
             assert!(VERDICTS.contains(&verdict.code_name()));
         }
     }

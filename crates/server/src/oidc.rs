@@ -42,10 +42,7 @@ struct Discovery {
 impl Handler for Discovery {
     async fn handle(&self, request: Request<Incoming>, _: &Client) -> http::Answer {
         let answer = self.answer(request.uri().path());
-        self.metrics
-            .oidc_status
-            .with_label_values(&[answer.status().as_str()])
-            .inc();
+        self.metrics.oidc_status.with_label_values(&[answer.status().as_str()]).inc();
         answer
     }
 }
@@ -54,33 +51,20 @@ impl Discovery {
     fn answer(&self, path: &str) -> http::Answer {
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut segments = path.trim_start_matches('/').splitn(4, '/');
-        let (Some(namespace), Some(authconfig), Some(rule)) =
-            (segments.next(), segments.next(), segments.next())
+        let (Some(namespace), Some(authconfig), Some(rule)) = (segments.next(), segments.next(), segments.next())
         else {
             return http::plain(StatusCode::NOT_FOUND, "Not found");
         };
         let Some(issuer) = self.issuers.find(namespace, authconfig, rule) else {
             return http::plain(StatusCode::NOT_FOUND, "Not found");
         };
-        let suffix = segments
-            .next()
-            .map(|rest| format!("/{rest}"))
-            .unwrap_or_default();
+        let suffix = segments.next().map(|rest| format!("/{rest}")).unwrap_or_default();
         let (path, answer) = match suffix.as_str() {
-            CONFIGURATION => (
-                CONFIGURATION,
-                http::json(StatusCode::OK, configuration(&issuer.issuer)),
-            ),
-            KEYS => (
-                KEYS,
-                http::json(StatusCode::OK, issuer.keys.as_bytes().to_vec()),
-            ),
+            CONFIGURATION => (CONFIGURATION, http::json(StatusCode::OK, configuration(&issuer.issuer))),
+            KEYS => (KEYS, http::json(StatusCode::OK, issuer.keys.as_bytes().to_vec())),
             _ => ("", http::plain(StatusCode::NOT_FOUND, "not found")),
         };
-        self.metrics
-            .oidc_requests
-            .with_label_values(&[namespace, authconfig, rule, path])
-            .inc();
+        self.metrics.oidc_requests.with_label_values(&[namespace, authconfig, rule, path]).inc();
         answer
     }
 }
@@ -105,10 +89,7 @@ mod tests {
 
     impl Issuers for One {
         fn find(&self, namespace: &str, authconfig: &str, rule: &str) -> Option<Issuer> {
-            let issuer = Issuer {
-                issuer: "https://issuer".to_owned(),
-                keys: r#"{"keys":[]}"#.into(),
-            };
+            let issuer = Issuer { issuer: "https://issuer".to_owned(), keys: r#"{"keys":[]}"#.into() };
             ((namespace, authconfig, rule) == ("ns", "config", "rule")).then_some(issuer)
         }
     }
@@ -116,11 +97,7 @@ mod tests {
     #[tokio::test]
     async fn documents_and_errors() {
         let registry = Registry::new();
-        let running = serve(
-            listener(None).await,
-            Arc::new(One),
-            Metrics::register(&registry).unwrap(),
-        );
+        let running = serve(listener(None).await, Arc::new(One), Metrics::register(&registry).unwrap());
         let configuration = concat!(
             r#"{"issuer":"https://issuer","jwks_uri":"https://issuer/.well-known/openid-connect/certs","#,
             r#""id_token_signing_alg_values_supported":["ES256","ES384","ES512","RS256","RS384","RS512"]}"#,
@@ -128,38 +105,13 @@ mod tests {
         let json = "application/json";
         let text = "text/plain; charset=utf-8";
         for (target, status, content_type, body) in [
-            (
-                "/ns/config/rule/.well-known/openid-configuration",
-                200,
-                json,
-                configuration,
-            ),
-            (
-                "/ns/config/rule/.well-known/openid-configuration/",
-                200,
-                json,
-                configuration,
-            ),
-            (
-                "/ns/config/rule/.well-known/openid-configuration?x=y",
-                200,
-                json,
-                configuration,
-            ),
-            (
-                "/ns/config/rule/.well-known/openid-connect/certs",
-                200,
-                json,
-                r#"{"keys":[]}"#,
-            ),
+            ("/ns/config/rule/.well-known/openid-configuration", 200, json, configuration),
+            ("/ns/config/rule/.well-known/openid-configuration/", 200, json, configuration),
+            ("/ns/config/rule/.well-known/openid-configuration?x=y", 200, json, configuration),
+            ("/ns/config/rule/.well-known/openid-connect/certs", 200, json, r#"{"keys":[]}"#),
             ("/ns/config/rule/.well-known/other", 404, text, "not found"),
             ("/ns/config/rule", 404, text, "not found"),
-            (
-                "/ns/config/other/.well-known/openid-configuration",
-                404,
-                text,
-                "Not found",
-            ),
+            ("/ns/config/other/.well-known/openid-configuration", 404, text, "Not found"),
             ("/ns/config", 404, text, "Not found"),
             ("/", 404, text, "Not found"),
             ("/check", 404, text, "Not found"),
@@ -167,14 +119,9 @@ mod tests {
             let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
             let (found, headers, found_body) = parse(&exchange(running.address(), &request).await);
             assert_eq!((found, found_body.as_str()), (status, body), "{target}");
-            assert!(
-                headers.contains(&("content-type".to_owned(), content_type.to_owned())),
-                "{target}: {headers:?}"
-            );
+            assert!(headers.contains(&("content-type".to_owned(), content_type.to_owned())), "{target}: {headers:?}");
         }
-        let text = TextEncoder::new()
-            .encode_to_string(&registry.gather())
-            .unwrap();
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for expected in [
             r#"oidc_server_response_status{status="200"} 4"#,
             r#"oidc_server_response_status{status="404"} 6"#,

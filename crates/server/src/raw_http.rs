@@ -41,28 +41,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            timeout: None,
-            max_body_bytes: 8192,
-        }
+        Self { timeout: None, max_body_bytes: 8192 }
     }
 }
 
 /// Answers `/check` on a listener.
-pub fn serve<D: Decide>(
-    listener: Listener,
-    decide: Arc<D>,
-    metrics: Arc<Metrics>,
-    settings: Settings,
-) -> Running {
-    http::serve(
-        listener,
-        Check {
-            decide,
-            metrics,
-            settings,
-        },
-    )
+pub fn serve<D: Decide>(listener: Listener, decide: Arc<D>, metrics: Arc<Metrics>, settings: Settings) -> Running {
+    http::serve(listener, Check { decide, metrics, settings })
 }
 
 struct Check<D> {
@@ -86,8 +71,7 @@ impl<D: Decide> Handler for Check<D> {
     }
 
     fn after_panic(&self) -> http::Answer {
-        let status =
-            StatusCode::from_u16(UNDECIDABLE.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let status = StatusCode::from_u16(UNDECIDABLE.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         self.metrics.http_answered(status, None);
         http::empty(status)
     }
@@ -101,10 +85,7 @@ impl<D: Decide> Check<D> {
         body_read: &mut Option<Instant>,
     ) -> http::Answer {
         let received = Instant::now();
-        let deadline = self
-            .settings
-            .timeout
-            .and_then(|timeout| received.checked_add(timeout));
+        let deadline = self.settings.timeout.and_then(|timeout| received.checked_add(timeout));
         let (parts, body) = request.into_parts();
         let body = match self.body(body).await {
             Ok(body) => body,
@@ -117,10 +98,7 @@ impl<D: Decide> Check<D> {
         let review = Review::parse(&body);
         let request = usher_engine::Request::new(attributes(&parts, host, &body, client));
         let id = request.parts().id.clone();
-        let call = Call {
-            deadline,
-            headers: &parts.headers,
-        };
+        let call = Call { deadline, headers: &parts.headers };
         let verdict = guarded(&*self.decide, request, call).await;
         self.metrics.answered(&verdict);
         let answer = Answer::new(verdict, &id);
@@ -138,9 +116,7 @@ impl<D: Decide> Check<D> {
         }
         match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                Err(StatusCode::PAYLOAD_TOO_LARGE)
-            }
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
             Ok(Err(_)) | Err(_) => Err(StatusCode::BAD_REQUEST),
         }
     }
@@ -161,11 +137,7 @@ fn host(parts: &Parts) -> Option<String> {
 
 fn attributes(parts: &Parts, host: String, body: &[u8], client: &Client) -> RequestParts {
     let headers = joined(&parts.headers);
-    let id = headers
-        .get("x-request-id")
-        .filter(|id| !id.is_empty())
-        .cloned()
-        .unwrap_or_else(made_up_id);
+    let id = headers.get("x-request-id").filter(|id| !id.is_empty()).cloned().unwrap_or_else(made_up_id);
     let query = parts.uri.query();
     RequestParts {
         id,
@@ -181,10 +153,7 @@ fn attributes(parts: &Parts, host: String, body: &[u8], client: &Client) -> Requ
         query: query.map(sorted).unwrap_or_default(),
         headers,
         body: headers::text(body),
-        source: Peer {
-            certificate: client.certificate.as_deref().map(pem).unwrap_or_default(),
-            ..Peer::default()
-        },
+        source: Peer { certificate: client.certificate.as_deref().map(pem).unwrap_or_default(), ..Peer::default() },
         ..RequestParts::default()
     }
 }
@@ -196,11 +165,7 @@ fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
         let value = headers::text(value.as_bytes());
         match joined.get_mut(name.as_str()) {
             Some(present) => {
-                present.push_str(if name == ::http::header::COOKIE {
-                    "; "
-                } else {
-                    ", "
-                });
+                present.push_str(if name == ::http::header::COOKIE { "; " } else { ", " });
                 present.push_str(&value);
             }
             None => {
@@ -215,9 +180,7 @@ fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
 fn sorted(query: &str) -> String {
     let mut parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
     parameters.sort_by(|(one, _), (other, _)| one.cmp(other));
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(parameters)
-        .finish()
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
 }
 
 /// A certificate as gateways pass it on: PEM (RFC 7468), URL-encoded.
@@ -253,14 +216,7 @@ fn response(answer: Answer, id: &str) -> http::Answer {
 }
 
 fn refused_response(answer: Answer) -> http::Answer {
-    let Answer::Refused(Refused {
-        kind,
-        status,
-        headers,
-        body,
-        ..
-    }) = answer
-    else {
+    let Answer::Refused(Refused { kind, status, headers, body, .. }) = answer else {
         return http::empty(StatusCode::SERVICE_UNAVAILABLE);
     };
     let status = StatusCode::from_u16(status).or_else(|_| StatusCode::from_u16(kind.status));
@@ -272,20 +228,14 @@ fn refused_response(answer: Answer) -> http::Answer {
     }
     if !body.is_empty() {
         let content_type = HeaderValue::from_static(content_type(&body));
-        response
-            .headers_mut()
-            .entry(CONTENT_TYPE)
-            .or_insert(content_type);
+        response.headers_mut().entry(CONTENT_TYPE).or_insert(content_type);
         *response.body_mut() = Full::new(body.into());
     }
     response
 }
 
 fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
-    Some((
-        HeaderName::from_bytes(name.as_bytes()).ok()?,
-        HeaderValue::from_bytes(value.as_bytes()).ok()?,
-    ))
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
 }
 
 /// What a body is that comes without a type.
@@ -293,24 +243,14 @@ fn content_type(body: &str) -> &'static str {
     let start = body.trim_start();
     let is_html = ["<!doctype html", "<html", "<head", "<body"]
         .iter()
-        .any(|tag| {
-            start
-                .get(..tag.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(tag))
-        });
-    if is_html {
-        "text/html; charset=utf-8"
-    } else {
-        "text/plain; charset=utf-8"
-    }
+        .any(|tag| start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag)));
+    if is_html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" }
 }
 
 /// Refuses a request of which the body was not read to its end, so that the connection cannot be used again.
 fn closing(status: StatusCode) -> http::Answer {
     let mut answer = http::empty(status);
-    answer
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 

@@ -9,8 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use usher_engine::plan::{
-    Delivery, DenyWith, Extension, IdentityRule, OnConditionError, PlanKind, Priorities,
-    ResponseItem, Rules,
+    Delivery, DenyWith, Extension, IdentityRule, OnConditionError, PlanKind, Priorities, ResponseItem, Rules,
 };
 use usher_engine::verdict::{Denial, DenialKind};
 use usher_engine::{Context, Evaluation, Evaluator, Plan, Request, Step, Verdict};
@@ -42,10 +41,7 @@ impl Decide for Scripted {
             }
             Self::Never => std::future::pending().await,
             Self::BusyUntilLate => {
-                while call
-                    .deadline
-                    .is_none_or(|deadline| Instant::now() < deadline)
-                {
+                while call.deadline.is_none_or(|deadline| Instant::now() < deadline) {
                     std::thread::yield_now();
                 }
                 allow().await
@@ -62,10 +58,7 @@ pub(crate) struct Recording<F> {
 
 impl<F: Fn(&Request) -> Scripted> Recording<F> {
     pub(crate) fn new(decide: F) -> Arc<Self> {
-        Arc::new(Self {
-            decide,
-            seen: Mutex::default(),
-        })
+        Arc::new(Self { decide, seen: Mutex::default() })
     }
 
     /// The only request so far.
@@ -79,13 +72,8 @@ impl<F: Fn(&Request) -> Scripted> Recording<F> {
 impl<F: Fn(&Request) -> Scripted + Send + Sync + 'static> Decide for Recording<F> {
     async fn decide(&self, request: Request, call: Call<'_>) -> Verdict {
         let scripted = (self.decide)(&request);
-        let left = call
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        self.seen
-            .lock()
-            .unwrap()
-            .push((request, left, call.headers.clone()));
+        let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        self.seen.lock().unwrap().push((request, left, call.headers.clone()));
         scripted.decide(Request::default(), call).await
     }
 }
@@ -100,20 +88,10 @@ pub(crate) async fn allow() -> Verdict {
         cache: None,
         meters: None,
     };
-    let identity = IdentityRule {
-        step: step("anyone"),
-        extension: Extension::default(),
-        challenge: String::new(),
-    };
+    let identity = IdentityRule { step: step("anyone"), extension: Extension::default(), challenge: String::new() };
     let response = vec![
-        ResponseItem {
-            step: step("header"),
-            delivery: Delivery::Header("x-user".to_owned()),
-        },
-        ResponseItem {
-            step: step("metadata"),
-            delivery: Delivery::DynamicMetadata("user".to_owned()),
-        },
+        ResponseItem { step: step("header"), delivery: Delivery::Header("x-user".to_owned()) },
+        ResponseItem { step: step("metadata"), delivery: Delivery::DynamicMetadata("user".to_owned()) },
     ];
     let rules = Rules {
         when: None,
@@ -128,12 +106,7 @@ pub(crate) async fn allow() -> Verdict {
     let metrics = usher_engine::observe::Metrics::register(&prometheus::Registry::new()).unwrap();
     let (namespace, name) = ("namespace".into(), "name".into());
     let meters = metrics.plan(&namespace, &name);
-    let plan = Plan {
-        namespace,
-        name,
-        kind: PlanKind::Rules(Box::new(rules)),
-        meters,
-    };
+    let plan = Plan { namespace, name, kind: PlanKind::Rules(Box::new(rules)), meters };
     let verdict = usher_engine::check(&plan, &Request::default(), None, None).await;
     assert!(verdict.is_allowed());
     verdict
@@ -164,9 +137,7 @@ pub(crate) fn always_ready() -> Arc<dyn Readiness> {
 /// A listener on a port of its own.
 pub(crate) async fn listener(tls: Option<crate::Tls>) -> Listener {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    Listener::bind(ListenerSettings::new(address).with_tls(tls))
-        .await
-        .unwrap()
+    Listener::bind(ListenerSettings::new(address).with_tls(tls)).await.unwrap()
 }
 
 /// Certificate and key in PEM.
@@ -180,15 +151,9 @@ pub(crate) struct Certificate {
 pub(crate) fn issue(name: &str) -> Certificate {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    parameters
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, name);
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
     let certificate = parameters.self_signed(&key).unwrap();
-    Certificate {
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-        der: certificate.der().to_vec(),
-    }
+    Certificate { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }
 }
 
 /// Sends text to an address and reads until the other side closes.
@@ -196,10 +161,7 @@ pub(crate) async fn exchange(address: SocketAddr, request: &str) -> String {
     exchange_over(TcpStream::connect(address).await.unwrap(), request).await
 }
 
-pub(crate) async fn exchange_over<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
-    request: &str,
-) -> String {
+pub(crate) async fn exchange_over<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
@@ -208,22 +170,11 @@ pub(crate) async fn exchange_over<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// Status, headers by lower-case name, and body of an HTTP/1.1 answer.
 pub(crate) fn parse(answer: &str) -> (u16, Vec<(String, String)>, String) {
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("not HTTP: {answer:?}"));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("not HTTP: {answer:?}"));
     let mut lines = head.lines();
-    let status = lines
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers = lines.map(|line| {
-        let (name, value) = line
-            .split_once(": ")
-            .unwrap_or_else(|| line.split_once(':').unwrap());
+        let (name, value) = line.split_once(": ").unwrap_or_else(|| line.split_once(':').unwrap());
         (name.to_ascii_lowercase(), value.to_owned())
     });
     (status, headers.collect(), body.to_owned())

@@ -68,9 +68,7 @@ pub enum TlsError {
     #[error("unknown TLS version `{0}`; known are `1.2` and `1.3`")]
     UnknownVersion(String),
     /// A version that exists and is not safe any more (RFC 8996).
-    #[error(
-        "TLS version `{0}` is not supported, because it is not safe; supported are `1.2` and `1.3`"
-    )]
+    #[error("TLS version `{0}` is not supported, because it is not safe; supported are `1.2` and `1.3`")]
     OldVersion(String),
     /// The lowest version is above the highest.
     #[error("the lowest TLS version `{min}` is above the highest, `{max}`")]
@@ -134,20 +132,11 @@ impl Tls {
     ///
     /// [`TlsError::Half`] if one is given and the other is not.
     pub fn settings(certificate: PathBuf, key: PathBuf) -> Result<Option<TlsSettings>, TlsError> {
-        match (
-            certificate.as_os_str().is_empty(),
-            key.as_os_str().is_empty(),
-        ) {
+        match (certificate.as_os_str().is_empty(), key.as_os_str().is_empty()) {
             (true, true) => Ok(None),
-            (false, true) => Err(TlsError::Half {
-                given: "certificate",
-            }),
+            (false, true) => Err(TlsError::Half { given: "certificate" }),
             (true, false) => Err(TlsError::Half { given: "key" }),
-            (false, false) => Ok(Some(TlsSettings {
-                certificate,
-                key,
-                ..TlsSettings::default()
-            })),
+            (false, false) => Ok(Some(TlsSettings { certificate, key, ..TlsSettings::default() })),
         }
     }
 
@@ -164,13 +153,7 @@ impl Tls {
         let policy = Policy::new(&settings)?;
         let files = Files::read(&settings)?;
         let current = Arc::new(ArcSwap::from(policy.config(&settings, &files)?));
-        let watching = Arc::new(Watching::start(
-            settings,
-            policy,
-            files,
-            Arc::clone(&current),
-            poll_interval,
-        ));
+        let watching = Arc::new(Watching::start(settings, policy, files, Arc::clone(&current), poll_interval));
         Ok(Self { current, watching })
     }
 
@@ -211,15 +194,9 @@ impl Policy {
             let known = provider.cipher_suites;
             for name in &settings.cipher_suites {
                 if !known.iter().any(|suite| iana_name(suite) == *name) {
-                    let supported = known
-                        .iter()
-                        .map(|suite| format!("`{}`", iana_name(suite)))
-                        .collect::<Vec<_>>()
-                        .join(", ");
-                    return Err(TlsError::CipherSuite {
-                        name: name.clone(),
-                        supported,
-                    });
+                    let supported =
+                        known.iter().map(|suite| format!("`{}`", iana_name(suite))).collect::<Vec<_>>().join(", ");
+                    return Err(TlsError::CipherSuite { name: name.clone(), supported });
                 }
             }
             let is_allowed = |suite: &SupportedCipherSuite| {
@@ -227,10 +204,7 @@ impl Policy {
             };
             provider.cipher_suites = known.into_iter().filter(is_allowed).collect();
         }
-        let has_tls12 = provider
-            .cipher_suites
-            .iter()
-            .any(|suite| suite.tls13().is_none());
+        let has_tls12 = provider.cipher_suites.iter().any(|suite| suite.tls13().is_none());
         let mut versions = Vec::new();
         if min == Version::Tls12 && has_tls12 {
             versions.push(&rustls::version::TLS12);
@@ -241,22 +215,14 @@ impl Policy {
         if versions.is_empty() {
             return Err(TlsError::NothingLeft);
         }
-        Ok(Self {
-            provider: Arc::new(provider),
-            versions,
-        })
+        Ok(Self { provider: Arc::new(provider), versions })
     }
 
     fn config(&self, settings: &TlsSettings, files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
-        let unusable = |source| TlsError::Unusable {
-            path: settings.certificate.clone(),
-            source,
-        };
+        let unusable = |source| TlsError::Unusable { path: settings.certificate.clone(), source };
         let chain = certificates(&settings.certificate, &files.certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|_| TlsError::Content {
-            path: settings.key.clone(),
-            expected: "private key in PEM",
-        })?;
+        let key = PrivateKeyDer::from_pem_slice(&files.key)
+            .map_err(|_| TlsError::Content { path: settings.key.clone(), expected: "private key in PEM" })?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&self.versions)
             .map_err(unusable)?;
@@ -265,23 +231,15 @@ impl Policy {
                 let mut roots = RootCertStore::empty();
                 for authority in certificates(authorities, pem)? {
                     let expected = "authority for client certificates";
-                    roots.add(authority).map_err(|_| TlsError::Content {
-                        path: authorities.clone(),
-                        expected,
-                    })?;
+                    roots.add(authority).map_err(|_| TlsError::Content { path: authorities.clone(), expected })?;
                 }
-                let verifier = WebPkiClientVerifier::builder_with_provider(
-                    Arc::new(roots),
-                    Arc::clone(&self.provider),
-                );
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider));
                 builder.with_client_cert_verifier(verifier.build().map_err(TlsError::Authorities)?)
             }
             (ClientCertificates::AskedNotVerified, _) => {
                 builder.with_client_cert_verifier(Arc::new(AnyClient::new(&self.provider)))
             }
-            (ClientCertificates::NotAsked | ClientCertificates::Required { .. }, _) => {
-                builder.with_no_client_auth()
-            }
+            (ClientCertificates::NotAsked | ClientCertificates::Required { .. }, _) => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
         // HTTP/1.1 on a port for gRPC too, so that a client with a wrong setting gets words instead of an alert.
@@ -301,21 +259,12 @@ struct Files {
 
 impl Files {
     fn read(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|source| TlsError::Read {
-                path: path.clone(),
-                source,
-            })
-        };
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|source| TlsError::Read { path: path.clone(), source });
         let authorities = match &settings.client_certificates {
             ClientCertificates::Required { authorities } => Some(read(authorities)?),
             ClientCertificates::NotAsked | ClientCertificates::AskedNotVerified => None,
         };
-        Ok(Self {
-            certificate: read(&settings.certificate)?,
-            key: read(&settings.key)?,
-            authorities,
-        })
+        Ok(Self { certificate: read(&settings.certificate)?, key: read(&settings.key)?, authorities })
     }
 }
 
@@ -342,18 +291,9 @@ fn iana_name(suite: &SupportedCipherSuite) -> String {
 }
 
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let content = || TlsError::Content {
-        path: path.to_owned(),
-        expected: "certificate in PEM",
-    };
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|_| content())?;
-    if certificates.is_empty() {
-        Err(content())
-    } else {
-        Ok(certificates)
-    }
+    let content = || TlsError::Content { path: path.to_owned(), expected: "certificate in PEM" };
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| content())?;
+    if certificates.is_empty() { Err(content()) } else { Ok(certificates) }
 }
 
 #[cfg(test)]

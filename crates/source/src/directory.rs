@@ -113,9 +113,7 @@ impl Loaded {
 
     /// Whether any of the problems is an error.
     pub fn has_errors(&self) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Error)
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 }
 
@@ -124,11 +122,7 @@ impl Source {
     pub fn new(mut paths: Vec<PathBuf>, options: Options) -> Self {
         let mut seen = std::collections::HashSet::new();
         paths.retain(|path| seen.insert(path.clone()));
-        Self {
-            paths,
-            options,
-            timing: Timing::default(),
-        }
+        Self { paths, options, timing: Timing::default() }
     }
 
     /// Reads everything once. Blocks until it is done.
@@ -137,10 +131,7 @@ impl Source {
         let mut changes = scanner.scan(Listing::of(&self.paths), None).changes;
         changes.retain(|change| !matches!(change, Change::Problems(_) | Change::InitialLoadDone));
         changes.push(Change::InitialLoadDone);
-        Loaded {
-            changes,
-            problems: scanner.into_problems(),
-        }
+        Loaded { changes, problems: scanner.into_problems() }
     }
 
     /// Tells everything there is, then every change, until the receiver is dropped.
@@ -156,13 +147,11 @@ impl Source {
         let _stop = StopWhenDropped(Arc::clone(&signals));
         let (finished, finish) = oneshot::channel();
         let changes = sender.clone();
-        std::thread::Builder::new()
-            .name("configuration".to_owned())
-            .spawn(move || {
-                self.run(&signals, &changes);
-                // Nobody waits any more if the future was dropped.
-                let _ = finished.send(());
-            })?;
+        std::thread::Builder::new().name("configuration".to_owned()).spawn(move || {
+            self.run(&signals, &changes);
+            // Nobody waits any more if the future was dropped.
+            let _ = finished.send(());
+        })?;
         tokio::select! {
             result = finish => result.map_err(|_| io::Error::other("watching the configuration ended unexpectedly")),
             () = sender.closed() => Ok(()),
@@ -177,11 +166,7 @@ impl Source {
             if !scan.changes.is_empty() && sender.blocking_send(scan.changes).is_err() {
                 return;
             }
-            if !signals.wait(
-                scan.look_again_in
-                    .unwrap_or(Duration::MAX)
-                    .min(self.options.poll_interval),
-            ) {
+            if !signals.wait(scan.look_again_in.unwrap_or(Duration::MAX).min(self.options.poll_interval)) {
                 return;
             }
         }
@@ -240,18 +225,13 @@ struct Filter {
 impl Filter {
     fn new(options: &Options) -> Self {
         Self {
-            namespace: options
-                .watch_namespace
-                .clone()
-                .filter(|namespace| !namespace.is_empty()),
+            namespace: options.watch_namespace.clone().filter(|namespace| !namespace.is_empty()),
             auth_configs: options.auth_config_label_selector.clone(),
         }
     }
 
     fn takes_secret(&self, metadata: &ObjectMeta) -> bool {
-        self.namespace
-            .as_ref()
-            .is_none_or(|namespace| *namespace == metadata.namespace)
+        self.namespace.as_ref().is_none_or(|namespace| *namespace == metadata.namespace)
     }
 
     fn takes_auth_config(&self, metadata: &ObjectMeta) -> bool {

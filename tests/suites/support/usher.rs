@@ -74,6 +74,11 @@ impl Usher {
         Request { host, target: "/check", headers, ..Request::default() }.send(self.ports.http)
     }
 
+    /// What it printed since it was started.
+    pub(crate) fn output(&self) -> String {
+        self.process.as_ref().unwrap().output()
+    }
+
     /// Ends it without a chance to say goodbye.
     pub(crate) fn kill(&mut self) {
         self.process.take().unwrap().kill();

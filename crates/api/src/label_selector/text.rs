@@ -10,12 +10,7 @@ impl Selector {
     /// requirements separated by commas, each one of `a`, `!a`, `a=b`, `a==b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`,
     /// `a>1`, `a<1`. An empty text selects everything.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        let fail = |message: String| {
-            Err(SelectorError {
-                path: String::new(),
-                message,
-            })
-        };
+        let fail = |message: String| Err(SelectorError { path: String::new(), message });
         let tokens = tokens(text);
         let mut rest = tokens.as_slice();
         let mut requirements = Vec::new();
@@ -24,9 +19,7 @@ impl Selector {
         }
         loop {
             let (key, kind, after) = match rest {
-                [Token::Not, Token::Word(key), after @ ..] => {
-                    (*key, RequirementKind::DoesNotExist, after)
-                }
+                [Token::Not, Token::Word(key), after @ ..] => (*key, RequirementKind::DoesNotExist, after),
                 [Token::Word(key), Token::Equal, after @ ..] => {
                     let (value, after) = word(after);
                     (*key, RequirementKind::In([value].into()), after)
@@ -35,16 +28,9 @@ impl Selector {
                     let (value, after) = word(after);
                     (*key, RequirementKind::NotIn([value].into()), after)
                 }
-                [
-                    Token::Word(key),
-                    operator @ (Token::Greater | Token::Less),
-                    Token::Word(number),
-                    after @ ..,
-                ] => {
+                [Token::Word(key), operator @ (Token::Greater | Token::Less), Token::Word(number), after @ ..] => {
                     let Ok(number) = number.parse() else {
-                        return fail(format!(
-                            "label selector `{text}`: `{number}` is not a whole number"
-                        ));
+                        return fail(format!("label selector `{text}`: `{number}` is not a whole number"));
                     };
                     let kind = if matches!(operator, Token::Greater) {
                         RequirementKind::GreaterThan(number)
@@ -53,29 +39,19 @@ impl Selector {
                     };
                     (*key, kind, after)
                 }
-                [
-                    Token::Word(key),
-                    Token::Word(operator @ ("in" | "notin")),
-                    Token::Open,
-                    after @ ..,
-                ] => {
+                [Token::Word(key), Token::Word(operator @ ("in" | "notin")), Token::Open, after @ ..] => {
                     let Some((values, after)) = values(after) else {
                         return fail(format!(
                             "label selector `{text}`: the list after `{operator}` does not end with `)`"
                         ));
                     };
-                    let kind = if *operator == "in" {
-                        RequirementKind::In(values)
-                    } else {
-                        RequirementKind::NotIn(values)
-                    };
+                    let kind =
+                        if *operator == "in" { RequirementKind::In(values) } else { RequirementKind::NotIn(values) };
                     (*key, kind, after)
                 }
                 [Token::Word(key), after @ ..] => (*key, RequirementKind::Exists, after),
                 _ => {
-                    return fail(format!(
-                        "label selector `{text}`: the name of a label is missing"
-                    ));
+                    return fail(format!("label selector `{text}`: the name of a label is missing"));
                 }
             };
             let requirement = Requirement::new(key, kind, "").map_err(|error| SelectorError {
@@ -109,21 +85,11 @@ impl fmt::Display for Selector {
             if index > 0 {
                 f.write_str(",")?;
             }
-            let list = |values: &BTreeSet<String>| {
-                values
-                    .iter()
-                    .map(String::as_str)
-                    .collect::<Vec<_>>()
-                    .join(",")
-            };
+            let list = |values: &BTreeSet<String>| values.iter().map(String::as_str).collect::<Vec<_>>().join(",");
             match kind {
-                RequirementKind::In(values) if values.len() == 1 => {
-                    write!(f, "{key}={}", list(values))?
-                }
+                RequirementKind::In(values) if values.len() == 1 => write!(f, "{key}={}", list(values))?,
                 RequirementKind::In(values) => write!(f, "{key} in ({})", list(values))?,
-                RequirementKind::NotIn(values) if values.len() == 1 => {
-                    write!(f, "{key}!={}", list(values))?
-                }
+                RequirementKind::NotIn(values) if values.len() == 1 => write!(f, "{key}!={}", list(values))?,
                 RequirementKind::NotIn(values) => write!(f, "{key} notin ({})", list(values))?,
                 RequirementKind::Exists => f.write_str(key)?,
                 RequirementKind::DoesNotExist => write!(f, "!{key}")?,
@@ -205,9 +171,7 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
         .find(|(symbol, _)| rest.starts_with(symbol))
         .map_or_else(
             || {
-                let end = rest
-                    .find(|c: char| c.is_whitespace() || "=!,><()".contains(c))
-                    .unwrap_or(rest.len());
+                let end = rest.find(|c: char| c.is_whitespace() || "=!,><()".contains(c)).unwrap_or(rest.len());
                 let (word, _) = rest.split_at(end);
                 (Token::Word(word), end)
             },
@@ -262,19 +226,11 @@ mod tests {
             ("a=b,c!=d,e in (x,y),f,!g", "a=b e=x f=1", true),
             ("a=b,c!=d,e in (x,y),f,!g", "a=b e=x f=1 g=2", false),
             ("a=b,c!=d,e in (x,y),f,!g", "a=b c=d e=x f=1", false),
-            (
-                "authorino.kuadrant.io/managed-by=authorino",
-                "authorino.kuadrant.io/managed-by=authorino x=y",
-                true,
-            ),
+            ("authorino.kuadrant.io/managed-by=authorino", "authorino.kuadrant.io/managed-by=authorino x=y", true),
         ];
         for (text, object, expected) in table {
             let selector = Selector::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(
-                selector.matches(&labels(object)),
-                expected,
-                "{text} on `{object}`"
-            );
+            assert_eq!(selector.matches(&labels(object)), expected, "{text} on `{object}`");
             let again = Selector::parse(&selector.to_string()).unwrap();
             assert_eq!(again, selector, "{text} written as {selector}");
         }
@@ -304,12 +260,7 @@ mod tests {
             "ä=b",
         ] {
             let error = Selector::parse(text).expect_err(text);
-            assert!(
-                error
-                    .to_string()
-                    .starts_with(&format!("label selector `{text}`: ")),
-                "{error}"
-            );
+            assert!(error.to_string().starts_with(&format!("label selector `{text}`: ")), "{error}");
         }
     }
 }

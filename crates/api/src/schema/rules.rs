@@ -16,20 +16,11 @@ pub(super) const NOT_PUBLISHED: &str = "x-usher-rules-not-published";
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Rule {
     /// Exactly one of the fields is given.
-    ExactlyOne {
-        fields: Vec<String>,
-        message: String,
-    },
+    ExactlyOne { fields: Vec<String>, message: String },
     /// At most one of the fields is given.
-    AtMostOne {
-        fields: Vec<String>,
-        message: String,
-    },
+    AtMostOne { fields: Vec<String>, message: String },
     /// At least one of the fields is given.
-    AtLeastOne {
-        fields: Vec<String>,
-        message: String,
-    },
+    AtLeastOne { fields: Vec<String>, message: String },
     /// The list is not empty, if it is given.
     NotEmpty { field: String, message: String },
     /// Of exactly one set of fields all are given.
@@ -43,49 +34,32 @@ pub(crate) enum Rule {
 
 /// Makes a [`Rule::ExactlyOne`].
 pub(crate) fn exactly_one(fields: &[&str], message: &str) -> Rule {
-    Rule::ExactlyOne {
-        fields: owned(fields),
-        message: message.to_owned(),
-    }
+    Rule::ExactlyOne { fields: owned(fields), message: message.to_owned() }
 }
 
 /// Makes a [`Rule::AtMostOne`].
 pub(crate) fn at_most_one(fields: &[&str], message: &str) -> Rule {
-    Rule::AtMostOne {
-        fields: owned(fields),
-        message: message.to_owned(),
-    }
+    Rule::AtMostOne { fields: owned(fields), message: message.to_owned() }
 }
 
 /// Makes a [`Rule::AtLeastOne`].
 pub(crate) fn at_least_one(fields: &[&str], message: &str) -> Rule {
-    Rule::AtLeastOne {
-        fields: owned(fields),
-        message: message.to_owned(),
-    }
+    Rule::AtLeastOne { fields: owned(fields), message: message.to_owned() }
 }
 
 /// Makes a [`Rule::NotEmpty`].
 pub(crate) fn not_empty(field: &str, message: &str) -> Rule {
-    Rule::NotEmpty {
-        field: field.to_owned(),
-        message: message.to_owned(),
-    }
+    Rule::NotEmpty { field: field.to_owned(), message: message.to_owned() }
 }
 
 /// Makes a [`Rule::OneOf`].
 pub(crate) fn one_of(branches: &[&[&str]]) -> Rule {
-    Rule::OneOf {
-        branches: branches.iter().map(|fields| owned(fields)).collect(),
-    }
+    Rule::OneOf { branches: branches.iter().map(|fields| owned(fields)).collect() }
 }
 
 /// Makes a [`Rule::Alone`].
 pub(crate) fn alone(field: &str, others: &[&str]) -> Rule {
-    Rule::Alone {
-        field: field.to_owned(),
-        others: owned(others),
-    }
+    Rule::Alone { field: field.to_owned(), others: owned(others) }
 }
 
 /// Makes a [`Rule::LabelSelector`].
@@ -96,9 +70,7 @@ pub(crate) fn label_selector() -> Rule {
 /// Keeps the rules for the items of a list out of the schema for the Kubernetes API.
 pub(crate) fn not_published_below(field: &'static str) -> impl Fn(&mut schemars::Schema) {
     move |schema| {
-        if let Some(Value::Object(items)) =
-            schema.pointer_mut(&format!("/properties/{field}/items"))
-        {
+        if let Some(Value::Object(items)) = schema.pointer_mut(&format!("/properties/{field}/items")) {
             items.insert(NOT_PUBLISHED.to_owned(), true.into());
         }
     }
@@ -112,11 +84,7 @@ impl Rule {
     /// What is wrong with an object: field within the object, if it is one, and message.
     pub(crate) fn check(&self, object: &Map<String, Value>) -> Option<(String, String)> {
         let given = |fields: &[String]| -> Vec<String> {
-            fields
-                .iter()
-                .filter(|field| object.contains_key(*field))
-                .cloned()
-                .collect()
+            fields.iter().filter(|field| object.contains_key(*field)).cloned().collect()
         };
         let whole = |message: String| Some((String::new(), message));
         match self {
@@ -128,13 +96,9 @@ impl Rule {
                 [] | [_] => None,
                 several => whole(format!("{message}; found {}", found(several))),
             },
-            Self::AtLeastOne { fields, message } => given(fields)
-                .is_empty()
-                .then(|| (String::new(), message.clone())),
+            Self::AtLeastOne { fields, message } => given(fields).is_empty().then(|| (String::new(), message.clone())),
             Self::NotEmpty { field, message } => match object.get(field) {
-                Some(Value::Array(list)) if list.is_empty() => {
-                    Some((field.clone(), message.clone()))
-                }
+                Some(Value::Array(list)) if list.is_empty() => Some((field.clone(), message.clone())),
                 _ => None,
             },
             Self::OneOf { branches } => {
@@ -156,21 +120,13 @@ impl Rule {
             }
             Self::Alone { field, others } => {
                 let others = given(others);
-                (object.contains_key(field) && !others.is_empty()).then(|| {
-                    (
-                        field.clone(),
-                        format!("cannot be combined with {}", quoted(&others)),
-                    )
-                })
+                (object.contains_key(field) && !others.is_empty())
+                    .then(|| (field.clone(), format!("cannot be combined with {}", quoted(&others))))
             }
             Self::LabelSelector => {
                 // Of the wrong type: that is a problem of its own.
-                let selector: LabelSelector =
-                    serde_json::from_value(Value::Object(object.clone())).ok()?;
-                selector
-                    .selector()
-                    .err()
-                    .map(|error| (error.path, error.message))
+                let selector: LabelSelector = serde_json::from_value(Value::Object(object.clone())).ok()?;
+                selector.selector().err().map(|error| (error.path, error.message))
             }
         }
     }
@@ -182,10 +138,7 @@ pub(super) fn publish(rules: &[Rule], schema: &mut Map<String, Value>) {
     for rule in rules {
         let (cel, message) = match rule {
             Rule::OneOf { branches } => {
-                let branches = branches
-                    .iter()
-                    .map(|fields| json!({"required": fields}))
-                    .collect();
+                let branches = branches.iter().map(|fields| json!({"required": fields})).collect();
                 schema.insert("oneOf".to_owned(), branches);
                 continue;
             }
@@ -198,18 +151,10 @@ pub(super) fn publish(rules: &[Rule], schema: &mut Map<String, Value>) {
                 [one, other] => (format!("!(has(self.{one}) && has(self.{other}))"), message),
                 _ => (format!("{} <= 1", count(fields)), message),
             },
-            Rule::AtLeastOne { fields, message } => (
-                fields
-                    .iter()
-                    .map(|field| format!("has(self.{field})"))
-                    .collect::<Vec<_>>()
-                    .join(" || "),
-                message,
-            ),
-            Rule::NotEmpty { field, message } => (
-                format!("!has(self.{field}) || size(self.{field}) > 0"),
-                message,
-            ),
+            Rule::AtLeastOne { fields, message } => {
+                (fields.iter().map(|field| format!("has(self.{field})")).collect::<Vec<_>>().join(" || "), message)
+            }
+            Rule::NotEmpty { field, message } => (format!("!has(self.{field}) || size(self.{field}) > 0"), message),
         };
         validations.push(json!({"rule": cel, "message": message}));
     }
@@ -220,9 +165,6 @@ pub(super) fn publish(rules: &[Rule], schema: &mut Map<String, Value>) {
 
 /// CEL for the number of the fields that are given.
 fn count(fields: &[String]) -> String {
-    let given: Vec<_> = fields
-        .iter()
-        .map(|field| format!("has(self.{field})"))
-        .collect();
+    let given: Vec<_> = fields.iter().map(|field| format!("has(self.{field})")).collect();
     format!("[{}].filter(given, given).size()", given.join(", "))
 }

@@ -41,10 +41,7 @@ fn number(text: &str) -> Option<Option<Number>> {
     let mut rest = unsigned.split_at(whole).1;
     if rest.is_empty() && whole > 0 {
         let positive = text.strip_prefix('+').unwrap_or(text);
-        let small = positive
-            .parse::<i64>()
-            .map(Number::from)
-            .or_else(|_| positive.parse::<u64>().map(Number::from));
+        let small = positive.parse::<i64>().map(Number::from).or_else(|_| positive.parse::<u64>().map(Number::from));
         return Some(small.ok().or_else(|| float(text)));
     }
     let mut fraction = 0;

@@ -18,16 +18,13 @@ use usher_engine::{
 };
 
 use super::options::ConfigOptions;
-use crate::{
-    exit::Exit,
-    runtime,
-    telemetry::{self, LogMode},
-};
+use crate::{exit::Exit, runtime};
 
 /// Decide about one request, without a gateway.
 ///
 /// Prints the verdict and what comes with it. The exit status is 0 when the request is allowed, 3 when it is denied, 4
-/// when it cannot be decided, 1 when something is wrong with the configuration or the request.
+/// when it cannot be decided, 1 when there is nothing to decide: no AuthConfig was found, or the options make no request.
+/// What is wrong with the configuration is told on standard error.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -69,7 +66,6 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: Arguments) -> Exit {
-    telemetry::start("error", LogMode::Development);
     let invalid = |message: String| {
         eprintln!("{message}");
         Exit::Invalid
@@ -107,7 +103,8 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
 
 /// Compiles the configuration and makes the first attempts at what it needs from the network.
 async fn load(config: &ConfigOptions) -> Result<HostIndex, String> {
-    let compiler = runtime::compiler(config.compiler_options(), &Registry::new()).map_err(|error| crate::chain(&error))?;
+    let compiler =
+        runtime::compiler(config.compiler_options(), &Registry::new()).map_err(|error| crate::chain(&error))?;
     let resources = compiler.resources.clone();
     let loaded = config.source().load();
     for problem in &loaded.problems {
@@ -123,6 +120,9 @@ async fn load(config: &ConfigOptions) -> Result<HostIndex, String> {
             eprintln!("AuthConfig {}: {problem}", report.id);
         }
     }
+    if update.reports.is_empty() {
+        return Err("no AuthConfig was found".to_owned());
+    }
     let index = HostIndex::default();
     index.publish(update.hosts);
     resources.issuers.wait_first_attempts(Duration::from_secs(5)).await;
@@ -130,7 +130,8 @@ async fn load(config: &ConfigOptions) -> Result<HostIndex, String> {
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or_else(|| format!("`{text}` is not a header such as `name: value`"))?;
+    let (name, value) =
+        text.split_once(':').ok_or_else(|| format!("`{text}` is not a header such as `name: value`"))?;
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
@@ -148,7 +149,9 @@ fn request(arguments: &Arguments) -> Result<RequestParts, String> {
     set(&mut parts.path, &arguments.path);
     set(&mut parts.method, &arguments.method);
     set(&mut parts.body, &arguments.body);
-    for (field, default) in [(&mut parts.method, "GET"), (&mut parts.path, "/"), (&mut parts.scheme, "http"), (&mut parts.id, "check")] {
+    for (field, default) in
+        [(&mut parts.method, "GET"), (&mut parts.path, "/"), (&mut parts.scheme, "http"), (&mut parts.id, "check")]
+    {
         if field.is_empty() {
             default.clone_into(field);
         }

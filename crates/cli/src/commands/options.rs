@@ -90,7 +90,9 @@ impl ConfigOptions {
         let on_condition_error = match self.on_condition_error {
             ConditionError::Undecidable => OnConditionError::Undecidable,
             ConditionError::Skip => {
-                tracing::warn!("conditions that cannot be evaluated skip authorization rules: requests may pass that should not");
+                tracing::warn!(
+                    "conditions that cannot be evaluated skip authorization rules: requests may pass that should not"
+                );
                 OnConditionError::Skip
             }
         };

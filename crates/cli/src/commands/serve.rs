@@ -196,8 +196,10 @@ async fn listen(
     let (grpc_tls, http_tls) = tls(arguments)?;
     let at = |port: u16| SocketAddr::new(arguments.bind_address, port);
 
-    let grpc = bind("grpc auth", arguments.ext_auth_grpc_port.or_default("ext-auth-grpc-port", 50051), at, grpc_tls).await?;
-    let http = bind("http auth", arguments.ext_auth_http_port.or_default("ext-auth-http-port", 5001), at, http_tls).await?;
+    let grpc =
+        bind("grpc auth", arguments.ext_auth_grpc_port.or_default("ext-auth-grpc-port", 50051), at, grpc_tls).await?;
+    let http =
+        bind("http auth", arguments.ext_auth_http_port.or_default("ext-auth-http-port", 5001), at, http_tls).await?;
     let discovery = bind("http oidc", arguments.oidc_http_port.or_default("oidc-http-port", 8083), at, None).await?;
     let metrics_listener = bind_address("metrics", arguments.metrics_addr).await?;
     let health = bind_address("health", arguments.health_probe_addr).await?;
@@ -224,7 +226,8 @@ async fn listen(
 /// TLS for gRPC, where gateways may have to show a certificate, and for plain HTTP, where a certificate is passed on
 /// to the rules.
 fn tls(arguments: &Arguments) -> Result<(Option<Tls>, Option<Tls>), Error> {
-    let Some(mut settings) = Tls::settings(PathBuf::from(&arguments.tls_cert), PathBuf::from(&arguments.tls_cert_key))? else {
+    let Some(mut settings) = Tls::settings(PathBuf::from(&arguments.tls_cert), PathBuf::from(&arguments.tls_cert_key))?
+    else {
         if !arguments.tls_client_ca.is_empty() {
             return Err("`--tls-client-ca` needs `--tls-cert` and `--tls-cert-key`".into());
         }
@@ -236,7 +239,8 @@ fn tls(arguments: &Arguments) -> Result<(Option<Tls>, Option<Tls>), Error> {
     let mut http_settings = settings.clone();
     http_settings.client_certificates = ClientCertificates::AskedNotVerified;
     if !arguments.tls_client_ca.is_empty() {
-        settings.client_certificates = ClientCertificates::Required { authorities: PathBuf::from(&arguments.tls_client_ca) };
+        settings.client_certificates =
+            ClientCertificates::Required { authorities: PathBuf::from(&arguments.tls_client_ca) };
     }
     Ok((Some(Tls::load(settings)?), Some(Tls::load(http_settings)?)))
 }

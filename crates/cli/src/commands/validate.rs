@@ -6,11 +6,7 @@ use usher_compile::{Update, Workspace};
 use usher_source::{Change, directory::Severity};
 
 use super::options::ConfigOptions;
-use crate::{
-    exit::Exit,
-    runtime,
-    telemetry::{self, LogMode},
-};
+use crate::{exit::Exit, runtime};
 
 /// Check configuration files and report everything that is wrong with them.
 ///
@@ -24,7 +20,6 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    telemetry::start("error", LogMode::Development);
     let compiler = match runtime::compiler(arguments.config.compiler_options(), &Registry::new()) {
         Ok(compiler) => compiler,
         Err(error) => {
@@ -37,7 +32,10 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     for problem in &loaded.problems {
         problems += usize::from(problem.severity == Severity::Error);
         let severity = if problem.severity == Severity::Warning { "warning: " } else { "" };
-        println!("{}", line(&problem.file.display().to_string(), problem.line, severity, &problem.path, &problem.message));
+        println!(
+            "{}",
+            line(&problem.file.display().to_string(), problem.line, severity, &problem.path, &problem.message)
+        );
     }
     let mut workspace = Workspace::new(compiler, arguments.config.allow_superseding_host_subsets);
     let mut auth_configs = 0_usize;
@@ -55,11 +53,23 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
             // Problems of documents that could not be read are among those of the files.
             for problem in report.problems.iter().filter(|_| object.document.result.is_ok()) {
                 problems += 1;
-                println!("{}", line(&file, object.document.lines.find(&problem.path), "", &problem.path, &problem.message));
+                println!(
+                    "{}",
+                    line(&file, object.document.lines.find(&problem.path), "", &problem.path, &problem.message)
+                );
             }
             for host in &report.loose_hosts {
                 let at = object.document.lines.find("spec.hosts");
-                println!("{}", line(&file, at, "warning: ", "spec.hosts", &format!("host `{host}` belongs to an earlier AuthConfig")));
+                println!(
+                    "{}",
+                    line(
+                        &file,
+                        at,
+                        "warning: ",
+                        "spec.hosts",
+                        &format!("host `{host}` belongs to an earlier AuthConfig")
+                    )
+                );
             }
         }
     }

@@ -70,7 +70,10 @@ fn extended(rule: &IdentityRule, outcome: Outcome, context: &Context<'_>) -> Res
 /// found.
 fn extend(extension: &Extension, found: &Identity, context: &Context<'_>) -> Result<Value, Failure> {
     let Value::Object(members) = &*found.value else {
-        return Err(Failure::denied(format!("an identity that is a {}, not an object, cannot be extended", kind_of(&found.value))));
+        return Err(Failure::denied(format!(
+            "an identity that is a {}, not an object, cannot be extended",
+            kind_of(&found.value)
+        )));
     };
     let context = context.with_identity(found.clone());
     let mut extended: Map<String, Value> = members.clone();

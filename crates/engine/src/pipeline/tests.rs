@@ -207,9 +207,18 @@ async fn metadata_and_response_failures_change_nothing_else() {
         ],
         response: vec![
             ResponseItem { step: step("a", 0, Told::Panic), delivery: Delivery::Header("x-a".to_owned()) },
-            ResponseItem { step: step("b", 0, Told::Read("auth.identity.sub")), delivery: Delivery::Header("x-b".to_owned()) },
-            ResponseItem { step: step("c", 0, Told::Read("auth.metadata")), delivery: Delivery::DynamicMetadata("c".to_owned()) },
-            ResponseItem { step: step("d", 1, Told::Read("auth.response.b")), delivery: Delivery::Header("x-d".to_owned()) },
+            ResponseItem {
+                step: step("b", 0, Told::Read("auth.identity.sub")),
+                delivery: Delivery::Header("x-b".to_owned()),
+            },
+            ResponseItem {
+                step: step("c", 0, Told::Read("auth.metadata")),
+                delivery: Delivery::DynamicMetadata("c".to_owned()),
+            },
+            ResponseItem {
+                step: step("d", 1, Told::Read("auth.response.b")),
+                delivery: Delivery::Header("x-d".to_owned()),
+            },
             ResponseItem { step: step("n", 1, Told::Read("nothing")), delivery: Delivery::Header("x-n".to_owned()) },
             ResponseItem {
                 step: step("e", 1, Told::Now(Ok(Arc::new(json!("one\r\nx-forged: two"))))),
@@ -236,7 +245,10 @@ async fn an_identity_is_extended_or_discarded() {
         ],
         overrides: vec![("x".to_owned(), overrides)],
     };
-    let read = || ResponseItem { step: step("a", 0, Told::Read("auth.identity")), delivery: Delivery::DynamicMetadata("id".to_owned()) };
+    let read = || ResponseItem {
+        step: step("a", 0, Told::Read("auth.identity")),
+        delivery: Delivery::DynamicMetadata("id".to_owned()),
+    };
     let mut extended = rule("i", 0, Told::Now(Ok(Arc::new(json!({"sub": "joe"})))));
     extended.extension = extension(Expression::cel("auth.identity.sub + '!'").unwrap());
     let verdict = Told4 { identity: vec![extended], response: vec![read()], ..Told4::default() }.check().await;
@@ -256,7 +268,9 @@ async fn an_identity_is_extended_or_discarded() {
 
 #[tokio::test]
 async fn denials_are_answered_as_configured() {
-    let verdict = Told4 { identity: vec![rule("a", 0, denied("no")), rule("b", 0, denied("no"))], ..Told4::default() }.check().await;
+    let verdict = Told4 { identity: vec![rule("a", 0, denied("no")), rule("b", 0, denied("no"))], ..Told4::default() }
+        .check()
+        .await;
     let Verdict::Deny(denial) = verdict else { panic!("{verdict:?}") };
     assert_eq!(denial.kind, DenialKind::Unauthenticated);
     let challenges: Vec<_> = denial.headers.iter().map(|(_, value)| value.as_str()).collect();
@@ -268,7 +282,8 @@ async fn denials_are_answered_as_configured() {
         headers: vec![("location".to_owned(), Expression::selector("https://l/?r={request.path}").unwrap())],
         body: Some(Expression::value(json!({"go": "away"}))),
     };
-    let verdict = Told4 { identity: vec![rule("a", 0, denied("no"))], unauthenticated, ..Told4::default() }.check().await;
+    let verdict =
+        Told4 { identity: vec![rule("a", 0, denied("no"))], unauthenticated, ..Told4::default() }.check().await;
     let Verdict::Deny(denial) = verdict else { panic!("{verdict:?}") };
     assert_eq!(denial.status, Some(302));
     assert_eq!(denial.reason, "");
@@ -279,13 +294,17 @@ async fn denials_are_answered_as_configured() {
 #[tokio::test(start_paused = true)]
 async fn after_the_deadline_nothing_is_decided() {
     for told in [Told::Never, Told::Later(Ok(Arc::new(json!(1))))] {
-        let plan = Told4 { identity: vec![rule("i", 0, yes())], metadata: vec![step("m", 0, told)], ..Told4::default() }.plan();
+        let plan =
+            Told4 { identity: vec![rule("i", 0, yes())], metadata: vec![step("m", 0, told)], ..Told4::default() }
+                .plan();
         let request = request();
         let passed = std::time::Instant::now();
         let verdict = check(&plan, &request, Some(passed), None).await;
         assert_eq!(word(&verdict), "undecidable: ");
     }
-    let plan = Told4 { identity: vec![rule("i", 0, yes())], metadata: vec![step("m", 0, Told::Never)], ..Told4::default() }.plan();
+    let plan =
+        Told4 { identity: vec![rule("i", 0, yes())], metadata: vec![step("m", 0, Told::Never)], ..Told4::default() }
+            .plan();
     let request = request();
     let soon = std::time::Instant::now() + Duration::from_millis(5);
     let verdict = tokio::time::timeout(Duration::from_secs(5), check(&plan, &request, Some(soon), None)).await.unwrap();
@@ -309,7 +328,10 @@ async fn a_cached_result_needs_the_credential_all_the_same() {
     let mut keyed = rule("k", 0, yes());
     keyed.step.evaluator = Box::new(Keyed::default());
     keyed.step.cache = Some(StepCache::new(Expression::value(json!("fixed")), Duration::from_secs(60), 1 << 20));
-    let read = ResponseItem { step: step("a", 0, Told::Read("auth.identity")), delivery: Delivery::Header("x-who".to_owned()) };
+    let read = ResponseItem {
+        step: step("a", 0, Told::Read("auth.identity")),
+        delivery: Delivery::Header("x-who".to_owned()),
+    };
     let plan = Told4 { identity: vec![keyed], response: vec![read], ..Told4::default() }.plan();
     for (key, expected) in [(Some("a"), "a"), (Some("b"), "b"), (Some("a"), "a"), (None, "")] {
         let mut parts = RequestParts::default();
@@ -338,9 +360,18 @@ async fn hosts_without_a_working_configuration_are_undecidable() {
 async fn the_journal_tells_what_each_step_did() {
     let mut skipped = step("b", 0, yes());
     skipped.when = Some(predicate("false"));
-    let plan = Told4 { identity: vec![rule("i", 0, yes())], authorization: vec![skipped, step("c", 0, denied("no"))], ..Told4::default() }.plan();
+    let plan = Told4 {
+        identity: vec![rule("i", 0, yes())],
+        authorization: vec![skipped, step("c", 0, denied("no"))],
+        ..Told4::default()
+    }
+    .plan();
     let journal = Journal::default();
     check(&plan, &request(), None, Some(&journal)).await;
-    let told: Vec<_> = journal.entries().into_iter().map(|entry| format!("{} {} {:?}", entry.phase, entry.rule, entry.outcome)).collect();
+    let told: Vec<_> = journal
+        .entries()
+        .into_iter()
+        .map(|entry| format!("{} {} {:?}", entry.phase, entry.rule, entry.outcome))
+        .collect();
     assert_eq!(told, ["authentication i Succeeded", "authorization b Skipped", "authorization c Denied(\"no\")"]);
 }

@@ -84,6 +84,7 @@ fn rego_decides_too() {
         "authentication": {"who": {"plain": {"selector": "metadata.filter_metadata.id"}}},
         "authorization": {"rule": {"opa": {"rego": "allow { input.auth.identity.admin }"}}},
     });
-    let cases = [(caller(json!({"admin": true})), allowed()), (caller(json!({"admin": false})), denied("Unauthorized"))];
+    let cases =
+        [(caller(json!({"admin": true})), allowed()), (caller(json!({"admin": false})), denied("Unauthorized"))];
     World::new().expect(&spec, &cases);
 }

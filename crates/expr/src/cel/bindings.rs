@@ -85,15 +85,10 @@ impl Bindings {
         match (from, to) {
             (Type::Dyn | Type::Error, _) | (_, Type::Dyn | Type::Error) => true,
             (Type::Null, other) | (other, Type::Null) => {
-                matches!(
-                    other,
-                    Type::Null | Type::Timestamp | Type::Duration | Type::Optional(_)
-                )
+                matches!(other, Type::Null | Type::Timestamp | Type::Duration | Type::Optional(_))
             }
             (Type::Metatype(_), Type::Metatype(_)) => true,
-            (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => {
-                self.agree(a, b)
-            }
+            (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => self.agree(a, b),
             (Type::Map(a, b), Type::Map(c, d)) => self.agree(a, c) && self.agree(b, d),
             (a, b) => a == b,
         }
@@ -111,11 +106,7 @@ impl Bindings {
             if !self.agree(of, &bound) {
                 return Taken::Contradiction;
             }
-            let general = if of.is_as_general_as(&bound) {
-                of.clone()
-            } else {
-                bound
-            };
+            let general = if of.is_as_general_as(&bound) { of.clone() } else { bound };
             if !self.mentions(&general, variable) {
                 self.bind(variable, general);
             }
@@ -152,16 +143,9 @@ impl Bindings {
         match within {
             Type::Variable(other) => {
                 *other == variable
-                    || self
-                        .bound
-                        .get(*other)
-                        .cloned()
-                        .flatten()
-                        .is_some_and(|bound| self.mentions(&bound, variable))
+                    || self.bound.get(*other).cloned().flatten().is_some_and(|bound| self.mentions(&bound, variable))
             }
-            Type::List(inner) | Type::Optional(inner) | Type::Metatype(inner) => {
-                self.mentions(inner, variable)
-            }
+            Type::List(inner) | Type::Optional(inner) | Type::Metatype(inner) => self.mentions(inner, variable),
             Type::Map(key, value) => self.mentions(key, variable) || self.mentions(value, variable),
             _ => false,
         }

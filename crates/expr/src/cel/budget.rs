@@ -39,9 +39,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn start() -> Self {
-        Self {
-            outer: REMAINING.replace(Some(LIMIT)),
-        }
+        Self { outer: REMAINING.replace(Some(LIMIT)) }
     }
 }
 
@@ -59,9 +57,7 @@ pub(super) fn exceeded() -> bool {
 
 /// Pays `units` out of the current budget.
 pub(super) fn charge(units: u64) -> Result<(), ExecutionError> {
-    let remaining = REMAINING
-        .get()
-        .and_then(|remaining| remaining.checked_sub(units));
+    let remaining = REMAINING.get().and_then(|remaining| remaining.checked_sub(units));
     REMAINING.set(remaining);
     match remaining {
         Some(_) => Ok(()),
@@ -86,13 +82,9 @@ pub(super) fn size(value: &dyn Val) -> u64 {
     } else if let Some(bytes) = value.downcast_ref::<CelBytes>() {
         text(bytes.inner().len())
     } else if let Some(list) = value.downcast_ref::<CelList>() {
-        list.inner().iter().fold(0, |total: u64, element| {
-            total.saturating_add(1 + size(element.as_ref()))
-        })
+        list.inner().iter().fold(0, |total: u64, element| total.saturating_add(1 + size(element.as_ref())))
     } else if let Some(map) = value.downcast_ref::<CelMap>() {
-        map.inner().values().fold(0, |total: u64, element| {
-            total.saturating_add(4 + size(element.as_ref()))
-        })
+        map.inner().values().fold(0, |total: u64, element| total.saturating_add(4 + size(element.as_ref())))
     } else if let Some(optional) = value.downcast_ref::<CelOptional>() {
         optional.option().map_or(0, size)
     } else {

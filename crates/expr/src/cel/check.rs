@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr,
-    SelectExpr, SourceInfo, operators,
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SelectExpr, SourceInfo,
+    operators,
 };
 
 use super::{
@@ -29,31 +29,15 @@ pub(super) struct Checked {
 }
 
 /// Checks `expression`; mistakes go to `report`.
-pub(super) fn check(
-    expression: &IdedExpr,
-    positions: &SourceInfo,
-    report: &mut Report<'_>,
-) -> Checked {
-    let mut checker = Checker {
-        positions,
-        report,
-        bindings: Bindings::default(),
-        locals: Vec::new(),
-        types: HashMap::new(),
-    };
+pub(super) fn check(expression: &IdedExpr, positions: &SourceInfo, report: &mut Report<'_>) -> Checked {
+    let mut checker =
+        Checker { positions, report, bindings: Bindings::default(), locals: Vec::new(), types: HashMap::new() };
     let output = checker.check(expression);
     if checker.bindings.exhausted() {
-        checker.mistake(
-            expression.id,
-            "the types of this expression are too complex".to_owned(),
-        );
+        checker.mistake(expression.id, "the types of this expression are too complex".to_owned());
     }
     let output = checker.bindings.close(&output);
-    let types = checker
-        .types
-        .iter()
-        .map(|(id, of)| (*id, checker.bindings.close(of)))
-        .collect();
+    let types = checker.types.iter().map(|(id, of)| (*id, checker.bindings.close(of))).collect();
     Checked { output, types }
 }
 
@@ -78,14 +62,9 @@ impl<'c> Checker<'c, '_> {
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
             Expr::Struct(message) => {
                 let name = &message.type_name;
-                self.mistake(
-                    expression.id,
-                    format!("undeclared reference to '{name}' (in container '')"),
-                )
+                self.mistake(expression.id, format!("undeclared reference to '{name}' (in container '')"))
             }
-            Expr::Unspecified => {
-                self.mistake(expression.id, "the expression is incomplete".to_owned())
-            }
+            Expr::Unspecified => self.mistake(expression.id, "the expression is incomplete".to_owned()),
         };
         self.types.insert(expression.id, found.clone());
         found
@@ -94,10 +73,7 @@ impl<'c> Checker<'c, '_> {
     fn identifier(&mut self, id: u64, name: &str) -> Type {
         match self.lookup(name) {
             Some(found) => found,
-            None => self.mistake(
-                id,
-                format!("undeclared reference to '{name}' (in container '')"),
-            ),
+            None => self.mistake(id, format!("undeclared reference to '{name}' (in container '')")),
         }
     }
 
@@ -141,18 +117,11 @@ impl<'c> Checker<'c, '_> {
             }
             Type::Dyn | Type::Error => Type::Dyn,
             other => {
-                self.mistake(
-                    id,
-                    format!("type '{other}' does not support field selection"),
-                );
+                self.mistake(id, format!("type '{other}' does not support field selection"));
                 Type::Dyn
             }
         };
-        if optional || inside_optional {
-            Type::optional(found)
-        } else {
-            found
-        }
+        if optional || inside_optional { Type::optional(found) } else { found }
     }
 
     fn call(&mut self, id: u64, call: &'c CallExpr) -> Type {
@@ -164,19 +133,12 @@ impl<'c> Checker<'c, '_> {
             self.check(field);
             return self.field(id, &operand, true);
         }
-        let mut arguments: Vec<Type> = call
-            .args
-            .iter()
-            .map(|argument| self.check(argument))
-            .collect();
+        let mut arguments: Vec<Type> = call.args.iter().map(|argument| self.check(argument)).collect();
         let Some(target) = &call.target else {
             let name = name.strip_prefix('.').unwrap_or(name);
             return match overloads(name) {
                 Some(declared) => self.resolve(id, name, declared, &arguments, call, false),
-                None => self.mistake(
-                    id,
-                    format!("undeclared reference to '{name}' (in container '')"),
-                ),
+                None => self.mistake(id, format!("undeclared reference to '{name}' (in container '')")),
             };
         };
         // `optional.of(x)` is a function with a dot in its name, not a call on something called `optional`.
@@ -189,10 +151,7 @@ impl<'c> Checker<'c, '_> {
         }
         let target_type = self.check(target);
         let Some(declared) = overloads(name) else {
-            return self.mistake(
-                id,
-                format!("undeclared reference to '{name}' (in container '')"),
-            );
+            return self.mistake(id, format!("undeclared reference to '{name}' (in container '')"));
         };
         arguments.insert(0, target_type);
         let found = self.resolve(id, name, declared, &arguments, call, true);
@@ -222,11 +181,8 @@ impl<'c> Checker<'c, '_> {
         let mut result: Option<Type> = None;
         for overload in declared.iter().filter(|overload| overload.member == member) {
             let mut fresh = HashMap::new();
-            let parameters: Vec<Type> = overload
-                .parameters
-                .iter()
-                .map(|parameter| self.instantiate(parameter, &mut fresh))
-                .collect();
+            let parameters: Vec<Type> =
+                overload.parameters.iter().map(|parameter| self.instantiate(parameter, &mut fresh)).collect();
             let candidate = self.instantiate(&overload.result, &mut fresh);
             if self.bindings.all_assignable(arguments, &parameters) {
                 let candidate = self.bindings.resolve(&candidate);
@@ -242,22 +198,10 @@ impl<'c> Checker<'c, '_> {
             if arguments.contains(&Type::Error) {
                 return Type::Error;
             }
-            let mut shown = arguments
-                .iter()
-                .map(|argument| self.bindings.close(argument).to_string());
-            let target = if member {
-                shown.next().map(|target| format!("{target}."))
-            } else {
-                None
-            };
-            let (target, shown) = (
-                target.unwrap_or_default(),
-                shown.collect::<Vec<_>>().join(", "),
-            );
-            self.mistake(
-                id,
-                format!("found no matching overload for '{name}' applied to '{target}({shown})'"),
-            )
+            let mut shown = arguments.iter().map(|argument| self.bindings.close(argument).to_string());
+            let target = if member { shown.next().map(|target| format!("{target}.")) } else { None };
+            let (target, shown) = (target.unwrap_or_default(), shown.collect::<Vec<_>>().join(", "));
+            self.mistake(id, format!("found no matching overload for '{name}' applied to '{target}({shown})'"))
         })
     }
 
@@ -331,11 +275,7 @@ impl<'c> Checker<'c, '_> {
         if !self.bindings.assignable(&so_far, &next) {
             return Type::Dyn;
         }
-        if so_far.is_as_general_as(&next) {
-            so_far
-        } else {
-            next
-        }
+        if so_far.is_as_general_as(&next) { so_far } else { next }
     }
 
     fn comprehension(&mut self, comprehension: &'c ComprehensionExpr) -> Type {
@@ -355,8 +295,7 @@ impl<'c> Checker<'c, '_> {
                 self.mistake(comprehension.iter_range.id, message)
             }
         };
-        self.locals
-            .push((&comprehension.accu_var, accumulator.clone()));
+        self.locals.push((&comprehension.accu_var, accumulator.clone()));
         self.locals.push((&comprehension.iter_var, element));
         let condition = self.check(&comprehension.loop_cond);
         self.expect(comprehension.loop_cond.id, &Type::Bool, &condition);
@@ -373,29 +312,16 @@ impl<'c> Checker<'c, '_> {
         let Expr::Literal(LiteralValue::String(text)) = &target.expr else {
             return;
         };
-        let [
-            IdedExpr {
-                expr: Expr::List(list),
-                id,
-            },
-        ] = arguments
-        else {
+        let [IdedExpr { expr: Expr::List(list), id }] = arguments else {
             return;
         };
         let types: Vec<Type> = list
             .elements
             .iter()
-            .map(|element| {
-                self.types
-                    .get(&element.id)
-                    .map_or(Type::Dyn, |found| self.bindings.close(found))
-            })
+            .map(|element| self.types.get(&element.id).map_or(Type::Dyn, |found| self.bindings.close(found)))
             .collect();
         if let Err(mistake) = format::verify(text, &types) {
-            let id = mistake
-                .argument
-                .and_then(|index| list.elements.get(index))
-                .map_or(*id, |element| element.id);
+            let id = mistake.argument.and_then(|index| list.elements.get(index)).map_or(*id, |element| element.id);
             self.mistake(id, mistake.message);
         }
     }

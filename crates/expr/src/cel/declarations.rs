@@ -113,12 +113,7 @@ static FUNCTIONS: LazyLock<HashMap<&'static str, Vec<Overload>>> = LazyLock::new
     DECLARATIONS
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .map(|(name, alternatives)| {
-            (
-                name,
-                alternatives.split(" | ").filter_map(overload).collect(),
-            )
-        })
+        .map(|(name, alternatives)| (name, alternatives.split(" | ").filter_map(overload).collect()))
         .collect()
 });
 
@@ -134,11 +129,7 @@ fn overload(declaration: &str) -> Option<Overload> {
     for parameter in separate(parameters.strip_suffix(')')?) {
         all.push(type_expression(parameter)?);
     }
-    Some(Overload {
-        member,
-        parameters: all,
-        result: type_expression(result)?,
-    })
+    Some(Overload { member, parameters: all, result: type_expression(result)? })
 }
 
 fn type_expression(text: &str) -> Option<Type> {
@@ -196,23 +187,13 @@ mod tests {
 
     #[test]
     fn targets_are_first_parameters() {
-        let [join, join_with] = overloads("join").unwrap() else {
-            panic!("two ways to join")
-        };
+        let [join, join_with] = overloads("join").unwrap() else { panic!("two ways to join") };
         assert!(join.member && join_with.member);
         assert_eq!(join.parameters, [Type::list(Type::String)]);
-        assert_eq!(
-            join_with.parameters,
-            [Type::list(Type::String), Type::String]
-        );
-        let [_, index, ..] = overloads("_[_]").unwrap() else {
-            panic!("several ways to index")
-        };
+        assert_eq!(join_with.parameters, [Type::list(Type::String), Type::String]);
+        let [_, index, ..] = overloads("_[_]").unwrap() else { panic!("several ways to index") };
         let (key, value) = (Type::Parameter('K'), Type::Parameter('V'));
-        assert_eq!(
-            index.parameters,
-            [Type::map(key.clone(), value.clone()), key]
-        );
+        assert_eq!(index.parameters, [Type::map(key.clone(), value.clone()), key]);
         assert_eq!(index.result, value);
     }
 }

@@ -12,12 +12,7 @@ use super::{
 use crate::document::Document;
 
 /// Why `source`, evaluated over `document`, has no value.
-pub(super) fn describe(
-    error: &ExecutionError,
-    source: &str,
-    paths: &[Path],
-    document: &dyn Document,
-) -> String {
+pub(super) fn describe(error: &ExecutionError, source: &str, paths: &[Path], document: &dyn Document) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => missing(key, source),
         ExecutionError::UndeclaredReference(name) => match super::lower::path_index(name) {
@@ -52,9 +47,7 @@ pub(super) fn describe(
         },
         ExecutionError::UnsupportedIndex(..) => "no such overload: _[_]".to_owned(),
         ExecutionError::UnsupportedKeyType(_) => "unsupported key type".to_owned(),
-        ExecutionError::FunctionError { function, message } => {
-            function_error(function, message, source)
-        }
+        ExecutionError::FunctionError { function, message } => function_error(function, message, source),
         ExecutionError::UnexpectedType { .. }
         | ExecutionError::ValuesNotComparable(..)
         | ExecutionError::InvalidArgumentCount { .. }
@@ -74,19 +67,11 @@ pub(super) fn describe_lost(lost: &Lost<'_>) -> String {
 }
 
 fn missing(key: &str, source: &str) -> String {
-    if !key.is_empty() && source.contains(key) {
-        format!("no such key: {key}")
-    } else {
-        "no such key".to_owned()
-    }
+    if !key.is_empty() && source.contains(key) { format!("no such key: {key}") } else { "no such key".to_owned() }
 }
 
 fn out_of_bounds(message: &str, index: &str, source: &str) -> String {
-    if source.contains(index) {
-        format!("{message}: {index}")
-    } else {
-        message.to_owned()
-    }
+    if source.contains(index) { format!("{message}: {index}") } else { message.to_owned() }
 }
 
 fn no_overload(overload: &OverloadError) -> String {
@@ -99,18 +84,12 @@ fn no_overload(overload: &OverloadError) -> String {
             operator => format!("no such overload: {operator}"),
         };
     }
-    if let Some(operator) = ["!_", "-_"]
-        .into_iter()
-        .find(|operator| *operator == function)
-    {
+    if let Some(operator) = ["!_", "-_"].into_iter().find(|operator| *operator == function) {
         return format!("no such overload: {operator}");
     }
     match types.split_first() {
         Some((target, arguments)) if overload.is_member_function() => {
-            format!(
-                "no such overload: {target}.{function}({})",
-                arguments.join(", ")
-            )
+            format!("no such overload: {target}.{function}({})", arguments.join(", "))
         }
         _ => format!("no such overload: {function}({})", types.join(", ")),
     }
@@ -132,9 +111,7 @@ fn function_error(function: &str, message: &str, source: &str) -> String {
     match function {
         "" | "value" => message.to_owned(),
         "charAt" | "indexOf" | "lastIndexOf" | "substring" => match message.split_once(": ") {
-            Some((what, index)) if what == "index out of range" => {
-                out_of_bounds(what, index, source)
-            }
+            Some((what, index)) if what == "index out of range" => out_of_bounds(what, index, source),
             _ => "invalid substring range".to_owned(),
         },
         "int" | "uint" | "double" | "bool" | "bytes" | "string" | "timestamp" | "duration" => {

@@ -6,10 +6,7 @@
 use std::fmt::Write as _;
 
 use cel::common::{
-    types::{
-        CelBool, CelBytes, CelDouble, CelDuration, CelInt, CelString, CelTimestamp, CelType,
-        CelUInt, Kind,
-    },
+    types::{CelBool, CelBytes, CelDouble, CelDuration, CelInt, CelString, CelTimestamp, CelType, CelUInt, Kind},
     value::{CowVal, Val},
 };
 
@@ -30,18 +27,13 @@ const PRECISION_LIMIT: usize = 100;
 pub(super) fn format<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     let [text, list] = exactly(arguments)?;
     let source = text::inner(&text)?;
-    let mut elements = list
-        .as_iterable()
-        .ok_or_else(|| no_overload("format", &[list.as_ref()]))?
-        .iter();
+    let mut elements = list.as_iterable().ok_or_else(|| no_overload("format", &[list.as_ref()]))?.iter();
     let mut made = String::with_capacity(source.len());
     for (index, piece) in pieces(source).enumerate() {
         match piece.map_err(failure)? {
             Piece::Text(text) => made.push_str(text),
             Piece::Clause(clause) => {
-                let argument = elements
-                    .next()
-                    .ok_or_else(|| failure(format!("index {index} out of range")))?;
+                let argument = elements.next().ok_or_else(|| failure(format!("index {index} out of range")))?;
                 budget::charge(budget::size(argument).saturating_add(1))?;
                 clause
                     .print(argument, &mut made)
@@ -68,39 +60,22 @@ pub(super) fn verify(source: &str, arguments: &[Type]) -> Result<(), Mistake> {
             Ok(Piece::Text(_)) => continue,
             Ok(Piece::Clause(clause)) => clause,
             Err(message) => {
-                return Err(Mistake {
-                    argument: None,
-                    message,
-                });
+                return Err(Mistake { argument: None, message });
             }
         };
         let Some(found) = arguments.get(used) else {
-            return Err(Mistake {
-                argument: None,
-                message: format!("index {used} out of range"),
-            });
+            return Err(Mistake { argument: None, message: format!("index {used} out of range") });
         };
         if !clause.accepts(found) {
-            let message = format!(
-                "error during formatting: {}, was given {found}",
-                clause.expectation()
-            );
-            return Err(Mistake {
-                argument: Some(used),
-                message,
-            });
+            let message = format!("error during formatting: {}, was given {found}", clause.expectation());
+            return Err(Mistake { argument: Some(used), message });
         }
         used += 1;
     }
     if used < arguments.len() {
-        let message = format!(
-            "too many arguments supplied to string.format (expected {used}, got {})",
-            arguments.len()
-        );
-        return Err(Mistake {
-            argument: Some(used),
-            message,
-        });
+        let message =
+            format!("too many arguments supplied to string.format (expected {used}, got {})", arguments.len());
+        return Err(Mistake { argument: Some(used), message });
     }
     Ok(())
 }
@@ -157,13 +132,9 @@ fn clause(source: &str) -> Result<(Clause, &str), String> {
                 .find(|character: char| !character.is_ascii_digit())
                 .ok_or("could not find end of precision specifier")?;
             let (digits, rest) = digits.split_at(end);
-            let precision: usize = digits
-                .parse()
-                .map_err(|_| "error while converting precision to integer")?;
+            let precision: usize = digits.parse().map_err(|_| "error while converting precision to integer")?;
             if precision > PRECISION_LIMIT {
-                return Err(format!(
-                    "precision {precision} exceeds the maximum of {PRECISION_LIMIT}"
-                ));
+                return Err(format!("precision {precision} exceeds the maximum of {PRECISION_LIMIT}"));
             }
             (precision, rest)
         }
@@ -214,9 +185,7 @@ impl Clause {
             Self::Fixed(_) => "fixed-point clause can only be used on doubles",
             Self::Scientific(_) => "scientific clause can only be used on doubles",
             Self::Binary => "only integers and bools can be formatted as binary",
-            Self::Hexadecimal { .. } => {
-                "only integers, byte buffers, and strings can be formatted as hex"
-            }
+            Self::Hexadecimal { .. } => "only integers, byte buffers, and strings can be formatted as hex",
             Self::Octal => "octal clause can only be used on integers",
         }
     }
@@ -230,32 +199,20 @@ impl Clause {
                 Some(Number::Uint(uint)) => Some(uint.to_string()),
                 None => None,
             },
-            Self::Fixed(precision) => double(argument).map(|double| {
-                non_finite(double).map_or_else(|| format!("{double:.precision$}"), str::to_owned)
-            }),
-            Self::Scientific(precision) => {
-                double(argument).map(|double| scientific(double, precision))
-            }
+            Self::Fixed(precision) => double(argument)
+                .map(|double| non_finite(double).map_or_else(|| format!("{double:.precision$}"), str::to_owned)),
+            Self::Scientific(precision) => double(argument).map(|double| scientific(double, precision)),
             Self::Binary => match argument.downcast_ref::<CelBool>() {
                 Some(bool) => Some(u8::from(*bool.inner()).to_string()),
                 None => magnitude(argument).map(|(sign, value)| format!("{sign}{value:b}")),
             },
             Self::Octal => magnitude(argument).map(|(sign, value)| format!("{sign}{value:o}")),
-            Self::Hexadecimal { upper } => hexadecimal(argument).map(|digits| {
-                if upper {
-                    digits.to_ascii_uppercase()
-                } else {
-                    digits
-                }
-            }),
+            Self::Hexadecimal { upper } => {
+                hexadecimal(argument).map(|digits| if upper { digits.to_ascii_uppercase() } else { digits })
+            }
         };
-        let printed = printed.ok_or_else(|| {
-            format!(
-                "{}, was given {}",
-                self.expectation(),
-                argument.get_type().name()
-            )
-        })?;
+        let printed =
+            printed.ok_or_else(|| format!("{}, was given {}", self.expectation(), argument.get_type().name()))?;
         into.push_str(&printed);
         Ok(())
     }
@@ -341,9 +298,7 @@ impl Number {
         } else if let Some(uint) = value.downcast_ref::<CelUInt>() {
             Some(Self::Uint(*uint.inner()))
         } else {
-            value
-                .downcast_ref::<CelDouble>()
-                .map(|double| Self::Double(*double.inner()))
+            value.downcast_ref::<CelDouble>().map(|double| Self::Double(*double.inner()))
         }
     }
 }
@@ -362,11 +317,7 @@ fn magnitude(value: &dyn Val) -> Option<(&'static str, u64)> {
     match Number::of(value)? {
         Number::Int(int) => Some((if int < 0 { "-" } else { "" }, int.unsigned_abs())),
         Number::Uint(uint) => Some(("", uint)),
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "whole, exact and positive"
-        )]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, exact and positive")]
         Number::Double(double) if double.fract() == 0.0 && double.abs() < text::EXACT => {
             Some((if double < 0.0 { "-" } else { "" }, double.abs() as u64))
         }
@@ -382,24 +333,17 @@ fn hexadecimal(value: &dyn Val) -> Option<String> {
     } else {
         return magnitude(value).map(|(sign, value)| format!("{sign}{value:x}"));
     };
-    Some(bytes.iter().fold(
-        String::with_capacity(bytes.len() * 2),
-        |mut digits, byte| {
-            let _ = write!(digits, "{byte:02x}");
-            digits
-        },
-    ))
+    Some(bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    }))
 }
 
 fn non_finite(double: f64) -> Option<&'static str> {
     if double.is_nan() {
         Some("NaN")
     } else if double.is_infinite() {
-        Some(if double > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        })
+        Some(if double > 0.0 { "Infinity" } else { "-Infinity" })
     } else {
         None
     }
@@ -418,9 +362,7 @@ fn scientific(double: f64, precision: usize) -> String {
     let Some((mantissa, exponent)) = printed.split_once('e') else {
         return printed;
     };
-    let (sign, digits) = exponent
-        .strip_prefix('-')
-        .map_or(('+', exponent), |digits| ('-', digits));
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
     format!("{mantissa}e{sign}{digits:0>2}")
 }
 
@@ -435,31 +377,11 @@ mod tests {
             ("%d", vec![Type::Dyn], None),
             ("100%%", vec![], None),
             ("%d", vec![Type::Double], Some((Some(0), "decimal clause"))),
-            (
-                "%s %x",
-                vec![Type::Int, Type::Double],
-                Some((Some(1), "as hex")),
-            ),
-            (
-                "%d %d",
-                vec![Type::Int],
-                Some((None, "index 1 out of range")),
-            ),
-            (
-                "%d",
-                vec![Type::Int, Type::Int],
-                Some((Some(1), "too many arguments")),
-            ),
-            (
-                "%z",
-                vec![Type::Int],
-                Some((None, "unrecognized formatting clause `z`")),
-            ),
-            (
-                "%.101f",
-                vec![Type::Double],
-                Some((None, "exceeds the maximum")),
-            ),
+            ("%s %x", vec![Type::Int, Type::Double], Some((Some(1), "as hex"))),
+            ("%d %d", vec![Type::Int], Some((None, "index 1 out of range"))),
+            ("%d", vec![Type::Int, Type::Int], Some((Some(1), "too many arguments"))),
+            ("%z", vec![Type::Int], Some((None, "unrecognized formatting clause `z`"))),
+            ("%.101f", vec![Type::Double], Some((None, "exceeds the maximum"))),
             ("%.", vec![Type::Double], Some((None, "end of precision"))),
             ("%", vec![Type::Double], Some((None, "unexpected end"))),
         ] {
@@ -467,11 +389,7 @@ mod tests {
                 (Ok(()), None) => {}
                 (Err(found), Some((argument, message))) => {
                     assert_eq!(found.argument, argument, "{source}");
-                    assert!(
-                        found.message.contains(message),
-                        "{source}: {}",
-                        found.message
-                    );
+                    assert!(found.message.contains(message), "{source}: {}", found.message);
                 }
                 (found, _) => panic!("{source}: {found:?}"),
             }

@@ -10,8 +10,8 @@ use cel::{
     common::{
         functions::Function,
         types::{
-            CelBool, CelDouble, CelInt, CelList, CelMap, CelOptional, CelString, CelUInt, DYN_TYPE,
-            INT_TYPE, Kind, LIST_TYPE, STRING_TYPE, Type,
+            CelBool, CelDouble, CelInt, CelList, CelMap, CelOptional, CelString, CelUInt, DYN_TYPE, INT_TYPE, Kind,
+            LIST_TYPE, STRING_TYPE, Type,
         },
         value::{CowVal, Val},
     },
@@ -27,9 +27,7 @@ pub(super) static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut environment = Env::stdlib();
     // A literal that repeats a key keeps the last entry, as in cel-go.
     environment.set_error_on_duplicate_map_keys(false);
-    let registered = environment
-        .add_extension(cel::extensions::strings)
-        .and_then(|()| register(&mut environment));
+    let registered = environment.add_extension(cel::extensions::strings).and_then(|()| register(&mut environment));
     debug_assert!(registered.is_ok(), "{registered:?}");
     Arc::new(environment)
 });
@@ -56,28 +54,12 @@ fn register(environment: &mut Env) -> Result<(), DeclarationError> {
         ("@format", vec![string(), list()], format::format),
         ("@indexOf", vec![string(), string()], text::index_of),
         ("@indexOf", vec![string(), string(), int()], text::index_of),
-        (
-            "@lastIndexOf",
-            vec![string(), string()],
-            text::last_index_of,
-        ),
-        (
-            "@lastIndexOf",
-            vec![string(), string(), int()],
-            text::last_index_of,
-        ),
+        ("@lastIndexOf", vec![string(), string()], text::last_index_of),
+        ("@lastIndexOf", vec![string(), string(), int()], text::last_index_of),
         ("@join", vec![list()], text::join),
         ("@join", vec![list(), string()], text::join),
-        (
-            "@replace",
-            vec![string(), string(), string()],
-            text::replace,
-        ),
-        (
-            "@replace",
-            vec![string(), string(), string(), int()],
-            text::replace,
-        ),
+        ("@replace", vec![string(), string(), string()], text::replace),
+        ("@replace", vec![string(), string(), string(), int()], text::replace),
         ("@split", vec![string(), string()], text::split),
         ("@split", vec![string(), string(), int()], text::split),
     ];
@@ -92,9 +74,7 @@ fn register(environment: &mut Env) -> Result<(), DeclarationError> {
 pub(super) fn exactly<'b, 'v, const N: usize>(
     arguments: Arguments<'b, 'v>,
 ) -> Result<[CowVal<'b, 'v>; N], ExecutionError> {
-    arguments
-        .try_into()
-        .map_err(|all: Vec<_>| ExecutionError::invalid_argument_count(N, all.len()))
+    arguments.try_into().map_err(|all: Vec<_>| ExecutionError::invalid_argument_count(N, all.len()))
 }
 
 /// A result that was made anew.
@@ -104,17 +84,11 @@ pub(super) fn owned<'b, 'v>(value: impl Val + 'v) -> Outcome<'b, 'v> {
 
 /// An error whose text may be shown as it is.
 pub(super) fn failure(message: impl Into<String>) -> ExecutionError {
-    ExecutionError::FunctionError {
-        function: String::new(),
-        message: message.into(),
-    }
+    ExecutionError::FunctionError { function: String::new(), message: message.into() }
 }
 
 pub(super) fn no_overload(function: &str, arguments: &[&dyn Val]) -> ExecutionError {
-    let types = arguments
-        .iter()
-        .map(|argument| argument.get_type().name().to_owned())
-        .collect();
+    let types = arguments.iter().map(|argument| argument.get_type().name().to_owned()).collect();
     ExecutionError::no_such_overload(function, types)
 }
 
@@ -127,11 +101,7 @@ fn select<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
         Operand::Plain(operand) => match operand.get_type().kind() {
             Kind::Map => element(operand, field.as_ref()),
             Kind::List => Err(no_overload("_._", &[operand.as_ref(), field.as_ref()])),
-            _ => Err(ExecutionError::no_such_key(
-                field
-                    .downcast_ref::<CelString>()
-                    .map_or("", CelString::inner),
-            )),
+            _ => Err(ExecutionError::no_such_key(field.downcast_ref::<CelString>().map_or("", CelString::inner))),
         },
         Operand::Held(operand) => look_up(operand, field.as_ref()),
         Operand::Empty => owned(CelOptional::none()),
@@ -165,22 +135,15 @@ fn optional_lookup<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
 /// The member or element at `key` if it is there: what is not there, but would read as an empty value, is not.
 fn look_up<'b, 'v>(container: CowVal<'b, 'v>, key: &dyn Val) -> Outcome<'b, 'v> {
     let found = match container.get_type().kind() {
-        Kind::Map if is_member(container.as_ref(), key).unwrap_or(false) => {
-            Some(element(container, key)?)
-        }
+        Kind::Map if is_member(container.as_ref(), key).unwrap_or(false) => Some(element(container, key)?),
         Kind::List => element(container, key).ok(),
         _ => None,
     };
-    Ok(CowVal::owned(
-        found.map_or_else(CelOptional::none, |found| {
-            CelOptional::of(found.into_owned())
-        }),
-    ))
+    Ok(CowVal::owned(found.map_or_else(CelOptional::none, |found| CelOptional::of(found.into_owned()))))
 }
 
 fn is_member(map: &dyn Val, key: &dyn Val) -> Result<bool, ExecutionError> {
-    map.as_container()
-        .map_or(Ok(false), |map| map.contains(key))
+    map.as_container().map_or(Ok(false), |map| map.contains(key))
 }
 
 /// The member or element at `key`, borrowed if the container is.
@@ -189,14 +152,9 @@ fn element<'b, 'v>(container: CowVal<'b, 'v>, key: &dyn Val) -> Outcome<'b, 'v> 
     match container {
         CowVal::Borrowed(container) => container.as_indexer().ok_or_else(unsupported)?.get(key),
         CowVal::Owned(container) => {
-            let movable = container.downcast_ref::<CelMap>().is_some()
-                || container.downcast_ref::<CelList>().is_some();
+            let movable = container.downcast_ref::<CelMap>().is_some() || container.downcast_ref::<CelList>().is_some();
             if movable {
-                container
-                    .into_indexer()
-                    .ok_or_else(unsupported)?
-                    .steal(key)
-                    .map(CowVal::Owned)
+                container.into_indexer().ok_or_else(unsupported)?.steal(key).map(CowVal::Owned)
             } else {
                 let found = container.as_indexer().ok_or_else(unsupported)?.get(key)?;
                 Ok(CowVal::Owned(found.into_owned()))
@@ -238,10 +196,7 @@ fn optional<'b, 'v>(value: CowVal<'b, 'v>) -> Operand<'b, 'v> {
 
 fn equals<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     let [left, right] = exactly(arguments)?;
-    Ok(CowVal::owned(CelBool::from(equal(
-        left.as_ref(),
-        right.as_ref(),
-    ))))
+    Ok(CowVal::owned(CelBool::from(equal(left.as_ref(), right.as_ref()))))
 }
 
 /// `value in container`
@@ -272,10 +227,7 @@ pub(super) fn equal(left: &dyn Val, right: &dyn Val) -> bool {
     match (left.get_type().kind(), right.get_type().kind()) {
         (Kind::List, Kind::List) => equal_lists(left, right).unwrap_or(false),
         (Kind::Map, Kind::Map) => equal_maps(left, right).unwrap_or(false),
-        _ => match (
-            left.downcast_ref::<CelOptional>(),
-            right.downcast_ref::<CelOptional>(),
-        ) {
+        _ => match (left.downcast_ref::<CelOptional>(), right.downcast_ref::<CelOptional>()) {
             (Some(left), Some(right)) => match (left.option(), right.option()) {
                 (Some(left), Some(right)) => equal(left, right),
                 (left, right) => left.is_none() && right.is_none(),
@@ -307,10 +259,7 @@ fn equal_maps(left: &dyn Val, right: &dyn Val) -> Option<bool> {
         if !right.as_container()?.contains(key).ok()? {
             return Some(false);
         }
-        let (left, right) = (
-            left.as_indexer()?.get(key).ok()?,
-            right.as_indexer()?.get(key).ok()?,
-        );
+        let (left, right) = (left.as_indexer()?.get(key).ok()?, right.as_indexer()?.get(key).ok()?);
         if !equal(left.as_ref(), right.as_ref()) {
             return Some(false);
         }
@@ -326,12 +275,8 @@ fn add<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
         return owned(CelDouble::from(left + right));
     }
     budget::charge(budget::size(left.as_ref()).saturating_add(budget::size(right.as_ref())))?;
-    let adder = left
-        .as_adder()
-        .ok_or_else(|| no_overload("_+_", &[left.as_ref(), right.as_ref()]))?;
-    adder
-        .add(right.as_ref())
-        .map(|sum| CowVal::Owned(sum.into_owned()))
+    let adder = left.as_adder().ok_or_else(|| no_overload("_+_", &[left.as_ref(), right.as_ref()]))?;
+    adder.add(right.as_ref()).map(|sum| CowVal::Owned(sum.into_owned()))
 }
 
 fn subtract<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
@@ -339,12 +284,8 @@ fn subtract<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     if let Some((left, right)) = mixed(left.as_ref(), right.as_ref()) {
         return owned(CelDouble::from(left - right));
     }
-    let subtractor = left
-        .as_subtractor()
-        .ok_or_else(|| no_overload("_-_", &[left.as_ref(), right.as_ref()]))?;
-    subtractor
-        .sub(right.as_ref())
-        .map(|difference| CowVal::Owned(difference.into_owned()))
+    let subtractor = left.as_subtractor().ok_or_else(|| no_overload("_-_", &[left.as_ref(), right.as_ref()]))?;
+    subtractor.sub(right.as_ref()).map(|difference| CowVal::Owned(difference.into_owned()))
 }
 
 fn multiply<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
@@ -352,12 +293,8 @@ fn multiply<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     if let Some((left, right)) = mixed(left.as_ref(), right.as_ref()) {
         return owned(CelDouble::from(left * right));
     }
-    let multiplier = left
-        .as_multiplier()
-        .ok_or_else(|| no_overload("_*_", &[left.as_ref(), right.as_ref()]))?;
-    multiplier
-        .mul(right.as_ref())
-        .map(|product| CowVal::Owned(product.into_owned()))
+    let multiplier = left.as_multiplier().ok_or_else(|| no_overload("_*_", &[left.as_ref(), right.as_ref()]))?;
+    multiplier.mul(right.as_ref()).map(|product| CowVal::Owned(product.into_owned()))
 }
 
 fn divide<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
@@ -365,23 +302,15 @@ fn divide<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     if let Some((left, right)) = mixed(left.as_ref(), right.as_ref()) {
         return owned(CelDouble::from(left / right));
     }
-    let divider = left
-        .as_divider()
-        .ok_or_else(|| no_overload("_/_", &[left.as_ref(), right.as_ref()]))?;
-    divider
-        .div(right.as_ref())
-        .map(|quotient| CowVal::Owned(quotient.into_owned()))
+    let divider = left.as_divider().ok_or_else(|| no_overload("_/_", &[left.as_ref(), right.as_ref()]))?;
+    divider.div(right.as_ref()).map(|quotient| CowVal::Owned(quotient.into_owned()))
 }
 
 /// Both operands as doubles if exactly one of them is one and the other is a whole number.
 ///
 /// All numbers of the document are doubles; without this `auth.identity.age + 1` would fail.
 fn mixed(left: &dyn Val, right: &dyn Val) -> Option<(f64, f64)> {
-    let double = |value: &dyn Val| {
-        value
-            .downcast_ref::<CelDouble>()
-            .map(|double| *double.inner())
-    };
+    let double = |value: &dyn Val| value.downcast_ref::<CelDouble>().map(|double| *double.inner());
     match (double(left), double(right)) {
         (Some(left), None) => Some((left, whole(right)?)),
         (None, Some(right)) => Some((whole(left)?, right)),
@@ -389,19 +318,10 @@ fn mixed(left: &dyn Val, right: &dyn Val) -> Option<(f64, f64)> {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "the result is a double in any case"
-)]
+#[expect(clippy::cast_precision_loss, reason = "the result is a double in any case")]
 fn whole(value: &dyn Val) -> Option<f64> {
-    let int = value
-        .downcast_ref::<CelInt>()
-        .map(|int| *int.inner() as f64);
-    int.or_else(|| {
-        value
-            .downcast_ref::<CelUInt>()
-            .map(|uint| *uint.inner() as f64)
-    })
+    let int = value.downcast_ref::<CelInt>().map(|int| *int.inner() as f64);
+    int.or_else(|| value.downcast_ref::<CelUInt>().map(|uint| *uint.inner() as f64))
 }
 
 // --- Payment -------------------------------------------------------------------------------------------------------
@@ -411,11 +331,7 @@ fn whole(value: &dyn Val) -> Option<f64> {
 fn iterate<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     let [range, weight, uses] = exactly(arguments)?;
     let copies = budget::size(range.as_ref()).saturating_mul(constant(uses.as_ref()));
-    budget::charge(
-        length(range.as_ref())
-            .saturating_mul(constant(weight.as_ref()))
-            .saturating_add(copies),
-    )?;
+    budget::charge(length(range.as_ref()).saturating_mul(constant(weight.as_ref())).saturating_add(copies))?;
     Ok(range)
 }
 
@@ -435,13 +351,9 @@ fn sized<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
 }
 
 fn length(range: &dyn Val) -> u64 {
-    range
-        .as_sizer()
-        .map_or(0, |range| u64::try_from(*range.size().inner()).unwrap_or(0))
+    range.as_sizer().map_or(0, |range| u64::try_from(*range.size().inner()).unwrap_or(0))
 }
 
 fn constant(value: &dyn Val) -> u64 {
-    value
-        .downcast_ref::<CelInt>()
-        .map_or(1, |int| u64::try_from(*int.inner()).unwrap_or(1))
+    value.downcast_ref::<CelInt>().map_or(1, |int| u64::try_from(*int.inner()).unwrap_or(1))
 }

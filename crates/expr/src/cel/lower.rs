@@ -13,10 +13,7 @@ mod comprehensions;
 use std::collections::HashMap;
 
 use cel::common::{
-    ast::{
-        CallExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SelectExpr,
-        SourceInfo, operators,
-    },
+    ast::{CallExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SelectExpr, SourceInfo, operators},
     types::CelList,
     value::Val,
 };
@@ -83,11 +80,7 @@ pub(super) fn lower(
         constants: Vec::new(),
     };
     let tree = lowering.lower(expression);
-    Lowered {
-        tree,
-        paths: lowering.paths,
-        constants: lowering.constants,
-    }
+    Lowered { tree, paths: lowering.paths, constants: lowering.constants }
 }
 
 /// Functions that go through the whole of the text they are called on.
@@ -137,10 +130,7 @@ impl Lowering<'_, '_> {
     }
 
     fn all(&mut self, expressions: Vec<IdedExpr>) -> Vec<IdedExpr> {
-        expressions
-            .into_iter()
-            .map(|expression| self.lower(expression))
-            .collect()
+        expressions.into_iter().map(|expression| self.lower(expression)).collect()
     }
 
     // --- Paths and constants -----------------------------------------------------------------------------------------
@@ -158,28 +148,13 @@ impl Lowering<'_, '_> {
                     presence: false,
                 })
             }
-            Expr::Select(SelectExpr {
-                operand,
-                field,
-                test,
-            }) => {
+            Expr::Select(SelectExpr { operand, field, test }) => {
                 let mut path = self.extended(operand, Key::Field(field.clone()), false)?;
                 path.presence = *test;
                 Some(path)
             }
-            Expr::Call(CallExpr {
-                func_name,
-                target: None,
-                args,
-            }) => {
-                let [
-                    operand,
-                    IdedExpr {
-                        expr: Expr::Literal(key),
-                        ..
-                    },
-                ] = args.as_slice()
-                else {
+            Expr::Call(CallExpr { func_name, target: None, args }) => {
+                let [operand, IdedExpr { expr: Expr::Literal(key), .. }] = args.as_slice() else {
                     return None;
                 };
                 match (func_name.as_str(), key) {
@@ -190,12 +165,9 @@ impl Lowering<'_, '_> {
                         let optional = func_name == operators::OPT_INDEX;
                         self.extended(operand, Key::Member(name.inner().to_owned()), optional)
                     }
-                    (operators::INDEX | operators::OPT_INDEX, LiteralValue::Int(index)) => self
-                        .extended(
-                            operand,
-                            Key::Element(*index.inner()),
-                            func_name == operators::OPT_INDEX,
-                        ),
+                    (operators::INDEX | operators::OPT_INDEX, LiteralValue::Int(index)) => {
+                        self.extended(operand, Key::Element(*index.inner()), func_name == operators::OPT_INDEX)
+                    }
                     _ => None,
                 }
             }
@@ -213,26 +185,16 @@ impl Lowering<'_, '_> {
     }
 
     fn path_variable(&mut self, id: u64, path: Path) -> IdedExpr {
-        let index = self
-            .paths
-            .iter()
-            .position(|known| *known == path)
-            .unwrap_or_else(|| {
-                self.paths.push(path);
-                self.paths.len() - 1
-            });
-        IdedExpr {
-            id,
-            expr: Expr::Ident(format!("@{index}")),
-        }
+        let index = self.paths.iter().position(|known| *known == path).unwrap_or_else(|| {
+            self.paths.push(path);
+            self.paths.len() - 1
+        });
+        IdedExpr { id, expr: Expr::Ident(format!("@{index}")) }
     }
 
     fn constant(&mut self, id: u64, constant: Constant) -> IdedExpr {
         self.constants.push(constant);
-        IdedExpr {
-            id,
-            expr: Expr::Ident(format!("#{}", self.constants.len() - 1)),
-        }
+        IdedExpr { id, expr: Expr::Ident(format!("#{}", self.constants.len() - 1)) }
     }
 
     fn is_local(&self, name: &str) -> bool {
@@ -242,21 +204,14 @@ impl Lowering<'_, '_> {
     // --- Members, operators and functions ----------------------------------------------------------------------------
 
     fn select(&mut self, id: u64, select: SelectExpr) -> IdedExpr {
-        let SelectExpr {
-            operand,
-            field,
-            test,
-        } = select;
+        let SelectExpr { operand, field, test } = select;
         if !test
             && let Some(prefix) = qualified_name(&operand)
             && let name = format!("{prefix}.{field}")
             && let name = name.strip_prefix('.').unwrap_or(&name)
             && type_named(name).is_some()
         {
-            return IdedExpr {
-                id,
-                expr: Expr::Ident(name.to_owned()),
-            };
+            return IdedExpr { id, expr: Expr::Ident(name.to_owned()) };
         }
         let function = match (test, self.type_of(&operand)) {
             (true, _) => "@has",
@@ -276,12 +231,8 @@ impl Lowering<'_, '_> {
 
     fn global_call(&mut self, id: u64, name: String, arguments: Vec<IdedExpr>) -> IdedExpr {
         let name = name.strip_prefix('.').map_or(name.clone(), str::to_owned);
-        let first = arguments
-            .first()
-            .map_or(&Type::Dyn, |argument| self.type_of(argument));
-        let second = arguments
-            .get(1)
-            .map_or(&Type::Dyn, |argument| self.type_of(argument));
+        let first = arguments.first().map_or(&Type::Dyn, |argument| self.type_of(argument));
+        let second = arguments.get(1).map_or(&Type::Dyn, |argument| self.type_of(argument));
         // The interpreter knows the operators of numbers and times whose types are known; the others are ours.
         let unknown = !first.is_quantity() || !second.is_quantity();
         let function = match name.as_str() {
@@ -295,16 +246,10 @@ impl Lowering<'_, '_> {
             operators::EQUALS | operators::NOT_EQUALS
                 if !first.is_scalar()
                     && !second.is_scalar()
-                    && arguments
-                        .first()
-                        .is_some_and(|left| self.path(left).is_none()) =>
+                    && arguments.first().is_some_and(|left| self.path(left).is_none()) =>
             {
                 let equal = call(id, "@equals", self.all(arguments));
-                return if name == operators::EQUALS {
-                    equal
-                } else {
-                    call(id, operators::LOGICAL_NOT, vec![equal])
-                };
+                return if name == operators::EQUALS { equal } else { call(id, operators::LOGICAL_NOT, vec![equal]) };
             }
             operators::IN if self.needs_deep_search(first, second, arguments.get(1)) => "@contains",
             "matches" => {
@@ -326,13 +271,7 @@ impl Lowering<'_, '_> {
         call(id, function, arguments)
     }
 
-    fn member_call(
-        &mut self,
-        id: u64,
-        target: IdedExpr,
-        name: String,
-        mut arguments: Vec<IdedExpr>,
-    ) -> IdedExpr {
+    fn member_call(&mut self, id: u64, target: IdedExpr, name: String, mut arguments: Vec<IdedExpr>) -> IdedExpr {
         let qualified = qualified_name(&target).map(|prefix| format!("{prefix}.{name}"));
         if let Some(qualified) = qualified
             && let qualified = qualified.strip_prefix('.').unwrap_or(&qualified)
@@ -359,11 +298,7 @@ impl Lowering<'_, '_> {
                 let args = self.all(arguments);
                 return IdedExpr {
                     id,
-                    expr: Expr::Call(CallExpr {
-                        func_name: name,
-                        target: Some(Box::new(target)),
-                        args,
-                    }),
+                    expr: Expr::Call(CallExpr { func_name: name, target: Some(Box::new(target)), args }),
                 };
             }
         };
@@ -388,8 +323,7 @@ impl Lowering<'_, '_> {
             Expr::Literal(LiteralValue::String(source)) => match Pattern::compile(source) {
                 Ok(compiled) => self.constant(pattern.id, Constant::Pattern(compiled)),
                 Err(error) => {
-                    self.report
-                        .at_node(self.positions, pattern.id, error.message);
+                    self.report.at_node(self.positions, pattern.id, error.message);
                     pattern
                 }
             },
@@ -399,20 +333,13 @@ impl Lowering<'_, '_> {
     }
 
     /// Whether `value in container` compares maps and lists that may come from the document with those of the source.
-    fn needs_deep_search(
-        &self,
-        value: &Type,
-        container: &Type,
-        written: Option<&IdedExpr>,
-    ) -> bool {
+    fn needs_deep_search(&self, value: &Type, container: &Type, written: Option<&IdedExpr>) -> bool {
         let scalars = match container {
             Type::List(element) => element.is_scalar(),
             Type::Map(..) => true,
             _ => false,
         };
-        !value.is_scalar()
-            && !scalars
-            && written.is_some_and(|container| self.path(container).is_none())
+        !value.is_scalar() && !scalars && written.is_some_and(|container| self.path(container).is_none())
     }
 
     fn type_of(&self, expression: &IdedExpr) -> &Type {
@@ -428,18 +355,9 @@ impl Lowering<'_, '_> {
                 return self.constant(id, Constant::List(CelList::from(literals)));
             }
         }
-        let ListExpr {
-            elements,
-            optional_indices,
-        } = list;
+        let ListExpr { elements, optional_indices } = list;
         let elements = self.all(elements);
-        IdedExpr {
-            id,
-            expr: Expr::List(ListExpr {
-                elements,
-                optional_indices,
-            }),
-        }
+        IdedExpr { id, expr: Expr::List(ListExpr { elements, optional_indices }) }
     }
 
     fn map(&mut self, map: MapExpr) -> Expr {
@@ -455,29 +373,16 @@ impl Lowering<'_, '_> {
 }
 
 fn call(id: u64, function: &str, args: Vec<IdedExpr>) -> IdedExpr {
-    IdedExpr {
-        id,
-        expr: Expr::Call(CallExpr {
-            func_name: function.to_owned(),
-            target: None,
-            args,
-        }),
-    }
+    IdedExpr { id, expr: Expr::Call(CallExpr { func_name: function.to_owned(), target: None, args }) }
 }
 
 fn text(value: String) -> IdedExpr {
-    IdedExpr {
-        id: 0,
-        expr: Expr::Literal(LiteralValue::String(value.into())),
-    }
+    IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::String(value.into())) }
 }
 
 fn number(value: u64) -> IdedExpr {
     let value = i64::try_from(value).unwrap_or(i64::MAX);
-    IdedExpr {
-        id: 0,
-        expr: Expr::Literal(LiteralValue::Int(value.into())),
-    }
+    IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::Int(value.into())) }
 }
 
 fn literal(expression: &IdedExpr) -> Option<Box<dyn Val>> {

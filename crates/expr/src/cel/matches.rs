@@ -50,8 +50,7 @@ pub(super) fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
             Some(pattern) => pattern,
             None => {
                 budget::charge(COMPILATION)?;
-                let pattern =
-                    Pattern::compile(source).map_err(|_| failure("invalid regular expression"))?;
+                let pattern = Pattern::compile(source).map_err(|_| failure("invalid regular expression"))?;
                 remember(source, &pattern);
                 pattern
             }
@@ -66,11 +65,7 @@ pub(super) fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
 static CACHE: LazyLock<Mutex<HashMap<String, Pattern>>> = LazyLock::new(Mutex::default);
 
 fn cached(source: &str) -> Option<Pattern> {
-    CACHE
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(source)
-        .cloned()
+    CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(source).cloned()
 }
 
 fn remember(source: &str, pattern: &Pattern) {

@@ -63,9 +63,7 @@ impl Path {
 
     /// Follows the path. A root that the document does not have is null.
     pub(super) fn follow<'a>(&self, document: &'a dyn Document) -> Result<Found<'a>, Lost<'_>> {
-        let mut current = document
-            .member(Part::ROOT, &self.root)
-            .unwrap_or(Node::Null);
+        let mut current = document.member(Part::ROOT, &self.root).unwrap_or(Node::Null);
         let mut optional = false;
         let last = self.steps.len().wrapping_sub(1);
         for (index, step) in self.steps.iter().enumerate() {
@@ -83,24 +81,20 @@ impl Path {
                 current = required(current, &step.key)?;
             }
         }
-        Ok(if optional {
-            Found::Optional(Some(current))
-        } else {
-            Found::Plain(current)
-        })
+        Ok(if optional { Found::Optional(Some(current)) } else { Found::Plain(current) })
     }
 }
 
 /// The value at `key`, which must be there. A well-known scalar of a message that is empty counts as there.
 fn required<'a, 'p>(node: Node<'a>, key: &'p Key) -> Result<Node<'a>, Lost<'p>> {
     match (node, key) {
-        (Node::Message(document, part), Key::Field(name) | Key::Member(name)) => document
-            .member(part, name)
-            .or_else(|| document.empty(part, name))
-            .ok_or(Lost::Missing(name)),
+        (Node::Message(document, part), Key::Field(name) | Key::Member(name)) => {
+            document.member(part, name).or_else(|| document.empty(part, name)).ok_or(Lost::Missing(name))
+        }
         (Node::Json(Value::Array(_)), Key::Field(_) | Key::Member(_)) => Err(Lost::Mismatch),
-        (Node::Json(Value::Object(_)), Key::Field(name) | Key::Member(name))
-        | (_, Key::Field(name)) => node.member(name).ok_or(Lost::Missing(name)),
+        (Node::Json(Value::Object(_)), Key::Field(name) | Key::Member(name)) | (_, Key::Field(name)) => {
+            node.member(name).ok_or(Lost::Missing(name))
+        }
         (Node::Json(Value::Array(elements)), Key::Element(index)) => usize::try_from(*index)
             .ok()
             .and_then(|index| elements.get(index))
@@ -114,18 +108,14 @@ fn required<'a, 'p>(node: Node<'a>, key: &'p Key) -> Result<Node<'a>, Lost<'p>> 
 fn existing<'a>(node: Node<'a>, key: &Key) -> Option<Node<'a>> {
     match key {
         Key::Field(name) | Key::Member(name) => node.member(name),
-        Key::Element(index) => usize::try_from(*index)
-            .ok()
-            .and_then(|index| node.element(index)),
+        Key::Element(index) => usize::try_from(*index).ok().and_then(|index| node.element(index)),
     }
 }
 
 /// Whether something is at `key`. Values that are no objects have no members; asking a list for one is a mistake.
 fn present<'p>(node: Node<'_>, key: &'p Key, optional: bool) -> Result<bool, Lost<'p>> {
     match node {
-        Node::Json(Value::Array(_)) if !optional && !matches!(key, Key::Element(_)) => {
-            Err(Lost::Mismatch)
-        }
+        Node::Json(Value::Array(_)) if !optional && !matches!(key, Key::Element(_)) => Err(Lost::Mismatch),
         _ => Ok(existing(node, key).is_some()),
     }
 }
@@ -137,15 +127,8 @@ mod tests {
     use super::*;
 
     fn path(steps: &[(&str, bool)]) -> Path {
-        let step = |(name, optional): &(&str, bool)| Step {
-            key: Key::Field((*name).to_owned()),
-            optional: *optional,
-        };
-        Path {
-            root: "auth".to_owned(),
-            steps: steps.iter().map(step).collect(),
-            presence: false,
-        }
+        let step = |(name, optional): &(&str, bool)| Step { key: Key::Field((*name).to_owned()), optional: *optional };
+        Path { root: "auth".to_owned(), steps: steps.iter().map(step).collect(), presence: false }
     }
 
     #[test]
@@ -156,10 +139,7 @@ mod tests {
             _ => panic!("the path should lead nowhere"),
         };
         assert_eq!(lost(&[("nope", false), ("x", false)]), "nope");
-        assert_eq!(
-            lost(&[("identity", false), ("sub", false), ("x", false)]),
-            "x"
-        );
+        assert_eq!(lost(&[("identity", false), ("sub", false), ("x", false)]), "x");
         assert_eq!(lost(&[("nope", false), ("x", true)]), "nope");
     }
 
@@ -170,14 +150,8 @@ mod tests {
             Ok(Found::Optional(found)) => found.map(Node::to_value),
             _ => panic!("the path should be optional"),
         };
-        assert_eq!(
-            found(&[("identity", true), ("sub", false)]),
-            Some(json!("john"))
-        );
+        assert_eq!(found(&[("identity", true), ("sub", false)]), Some(json!("john")));
         assert_eq!(found(&[("nope", true), ("sub", false)]), None);
-        assert_eq!(
-            found(&[("identity", true), ("sub", false), ("x", false)]),
-            None
-        );
+        assert_eq!(found(&[("identity", true), ("sub", false), ("x", false)]), None);
     }
 }

@@ -25,10 +25,7 @@ pub(super) struct Report<'s> {
 
 impl<'s> Report<'s> {
     pub(super) fn new(source: &'s str) -> Self {
-        Self {
-            source,
-            mistakes: BTreeSet::new(),
-        }
+        Self { source, mistakes: BTreeSet::new() }
     }
 
     /// Notes a mistake at a line and a column, both from 1.
@@ -42,11 +39,7 @@ impl<'s> Report<'s> {
             return;
         }
         let (mut line, mut column) = (1, 1);
-        for (_, character) in self
-            .source
-            .char_indices()
-            .take_while(|(index, _)| *index < offset)
-        {
+        for (_, character) in self.source.char_indices().take_while(|(index, _)| *index < offset) {
             if character == '\n' {
                 line += 1;
                 column = 1;
@@ -91,29 +84,14 @@ impl<'s> Report<'s> {
 
 /// Shows a line, or the part of a long one that is around a character of it, with a caret below that.
 fn show(line: &str, column: usize, into: &mut String) {
-    let first = if line.chars().count() > WIDTH {
-        column.saturating_sub(WIDTH / 2)
-    } else {
-        0
-    };
-    let shown: String = line
-        .chars()
-        .skip(first)
-        .take(WIDTH)
-        .map(|c| if c == '\t' { ' ' } else { c })
-        .collect();
+    let first = if line.chars().count() > WIDTH { column.saturating_sub(WIDTH / 2) } else { 0 };
+    let shown: String = line.chars().skip(first).take(WIDTH).map(|c| if c == '\t' { ' ' } else { c }).collect();
     let _ = write!(into, "\n | {shown}\n | ");
     let mut rest = shown.chars();
     for character in rest.by_ref().take(column - first) {
         into.push(if character.is_ascii() { '.' } else { '．' });
     }
-    into.push(
-        if rest.next().is_some_and(|character| !character.is_ascii()) {
-            '＾'
-        } else {
-            '^'
-        },
-    );
+    into.push(if rest.next().is_some_and(|character| !character.is_ascii()) { '＾' } else { '^' });
 }
 
 #[cfg(test)]
@@ -139,10 +117,7 @@ mod tests {
         let message = report.into_error().message;
         let lines: Vec<&str> = message.lines().collect();
         assert_eq!(lines.len(), 3);
-        assert!(
-            lines.iter().all(|line| line.chars().count() <= WIDTH + 40),
-            "{message}"
-        );
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH + 40), "{message}");
         assert_eq!(lines[1].find('!'), lines[2].find('^'));
     }
 }

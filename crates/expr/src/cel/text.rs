@@ -27,10 +27,7 @@ pub(super) fn string<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     }
     match ENVIRONMENT.find_overload("string", &arguments) {
         Some(convert) => convert(arguments),
-        None => Err(no_overload(
-            "string",
-            &arguments.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
-        )),
+        None => Err(no_overload("string", &arguments.iter().map(AsRef::as_ref).collect::<Vec<_>>())),
     }
 }
 
@@ -72,10 +69,7 @@ pub(super) fn index_of<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> 
         return Ok(position(Some(offset.min(length))));
     }
     let start = byte_offset(text, offset);
-    let found = text
-        .get(start..)
-        .and_then(|rest| rest.find(wanted))
-        .map(|bytes| bytes + start);
+    let found = text.get(start..).and_then(|rest| rest.find(wanted)).map(|bytes| bytes + start);
     Ok(position(found.map(|bytes| characters(text, bytes))))
 }
 
@@ -92,20 +86,13 @@ pub(super) fn last_index_of<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b,
         return Ok(position(Some(offset.min(length))));
     }
     // An occurrence that starts at the offset ends one length of the wanted text later.
-    let end = byte_offset(text, offset)
-        .saturating_add(wanted.len())
-        .min(text.len());
-    let end = (0..=end)
-        .rev()
-        .find(|end| text.is_char_boundary(*end))
-        .unwrap_or(0);
+    let end = byte_offset(text, offset).saturating_add(wanted.len()).min(text.len());
+    let end = (0..=end).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     let found = text.get(..end).and_then(|head| head.rfind(wanted));
     Ok(position(found.map(|bytes| characters(text, bytes))))
 }
 
-fn search<'x>(
-    arguments: &'x [CowVal<'_, '_>],
-) -> Result<(&'x str, &'x str, Option<i64>), ExecutionError> {
+fn search<'x>(arguments: &'x [CowVal<'_, '_>]) -> Result<(&'x str, &'x str, Option<i64>), ExecutionError> {
     match arguments {
         [text, wanted] => Ok((inner(text)?, inner(wanted)?, None)),
         [text, wanted, offset] => Ok((inner(text)?, inner(wanted)?, Some(int(offset)?))),
@@ -114,25 +101,15 @@ fn search<'x>(
 }
 
 /// `offset` as a place in a text of `length` characters.
-fn within(
-    function: &str,
-    offset: i64,
-    length: usize,
-    anywhere: bool,
-) -> Result<usize, ExecutionError> {
+fn within(function: &str, offset: i64, length: usize, anywhere: bool) -> Result<usize, ExecutionError> {
     match usize::try_from(offset) {
         Ok(offset) if anywhere || offset < length => Ok(offset),
-        _ => Err(ExecutionError::function_error(
-            function,
-            format!("index out of range: {offset}"),
-        )),
+        _ => Err(ExecutionError::function_error(function, format!("index out of range: {offset}"))),
     }
 }
 
 fn byte_offset(text: &str, characters: usize) -> usize {
-    text.char_indices()
-        .nth(characters)
-        .map_or(text.len(), |(bytes, _)| bytes)
+    text.char_indices().nth(characters).map_or(text.len(), |(bytes, _)| bytes)
 }
 
 fn characters(text: &str, bytes: usize) -> usize {
@@ -140,11 +117,7 @@ fn characters(text: &str, bytes: usize) -> usize {
 }
 
 fn position<'b, 'v>(index: Option<usize>) -> CowVal<'b, 'v> {
-    CowVal::owned(CelInt::from(
-        index
-            .and_then(|index| i64::try_from(index).ok())
-            .unwrap_or(-1),
-    ))
+    CowVal::owned(CelInt::from(index.and_then(|index| i64::try_from(index).ok()).unwrap_or(-1)))
 }
 
 /// `list.join()` and `list.join(separator)`
@@ -154,19 +127,12 @@ pub(super) fn join<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
         [list, separator] => (list, inner(separator)?),
         _ => return Err(ExecutionError::invalid_argument_count(1, arguments.len())),
     };
-    let mut elements = list
-        .as_iterable()
-        .ok_or_else(|| no_overload("join", &[list.as_ref()]))?
-        .iter();
+    let mut elements = list.as_iterable().ok_or_else(|| no_overload("join", &[list.as_ref()]))?.iter();
     let mut parts = Vec::new();
     let mut length = 0_usize;
     while let Some(element) = elements.next() {
-        let part = element
-            .downcast_ref::<CelString>()
-            .ok_or_else(|| no_overload("join", &[element]))?;
-        length = length
-            .saturating_add(part.len())
-            .saturating_add(separator.len());
+        let part = element.downcast_ref::<CelString>().ok_or_else(|| no_overload("join", &[element]))?;
+        length = length.saturating_add(part.len()).saturating_add(separator.len());
         parts.push(part.inner());
     }
     budget::charge((parts.len() as u64).saturating_add(budget::text(length)))?;
@@ -181,22 +147,11 @@ pub(super) fn replace<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Outcome<'b, '
     };
     let [text, old, new] = exactly(arguments)?;
     let (text, old, new) = (inner(&text)?, inner(&old)?, inner(&new)?);
-    let limit = limit
-        .and_then(|limit| usize::try_from(limit).ok())
-        .unwrap_or(usize::MAX);
-    let occurrences = if old.is_empty() {
-        text.chars().count() + 1
-    } else {
-        text.matches(old).count()
-    };
-    let made = occurrences
-        .min(limit)
-        .saturating_mul(new.len())
-        .saturating_add(text.len());
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let occurrences = if old.is_empty() { text.chars().count() + 1 } else { text.matches(old).count() };
+    let made = occurrences.min(limit).saturating_mul(new.len()).saturating_add(text.len());
     budget::charge_text(made)?;
-    Ok(CowVal::owned(CelString::from(
-        text.replacen(old, new, limit),
-    )))
+    Ok(CowVal::owned(CelString::from(text.replacen(old, new, limit))))
 }
 
 /// `text.split(separator)` and `text.split(separator, limit)`: an empty separator splits into characters; with a limit
@@ -206,16 +161,10 @@ pub(super) fn split<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v>
         3 => arguments.pop().map(|limit| int(&limit)).transpose()?,
         _ => None,
     };
-    let limit = limit
-        .and_then(|limit| usize::try_from(limit).ok())
-        .unwrap_or(usize::MAX);
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     let [text, separator] = exactly(arguments)?;
     let (text, separator) = (inner(&text)?, inner(&separator)?);
-    let most = if separator.is_empty() {
-        text.len()
-    } else {
-        text.matches(separator).count() + 1
-    };
+    let most = if separator.is_empty() { text.len() } else { text.matches(separator).count() + 1 };
     budget::charge((most.min(limit) as u64).saturating_add(budget::text(text.len())))?;
     let parts: Vec<&str> = if limit == 0 {
         Vec::new()
@@ -224,9 +173,7 @@ pub(super) fn split<'b, 'v>(mut arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v>
     } else {
         text.splitn(limit, separator).collect()
     };
-    let parts = parts
-        .into_iter()
-        .map(|part| Box::new(CelString::from(part.to_owned())) as Box<dyn Val + 'v>);
+    let parts = parts.into_iter().map(|part| Box::new(CelString::from(part.to_owned())) as Box<dyn Val + 'v>);
     Ok(CowVal::owned(CelList::from(parts.collect::<Vec<_>>())))
 }
 
@@ -248,17 +195,11 @@ fn characters_of(text: &str, limit: usize) -> Vec<&str> {
 }
 
 pub(super) fn inner<'x>(value: &'x CowVal<'_, '_>) -> Result<&'x str, ExecutionError> {
-    value
-        .downcast_ref::<CelString>()
-        .map(CelString::inner)
-        .ok_or_else(|| failure("no such overload"))
+    value.downcast_ref::<CelString>().map(CelString::inner).ok_or_else(|| failure("no such overload"))
 }
 
 fn int(value: &CowVal<'_, '_>) -> Result<i64, ExecutionError> {
-    value
-        .downcast_ref::<CelInt>()
-        .map(|int| *int.inner())
-        .ok_or_else(|| failure("no such overload"))
+    value.downcast_ref::<CelInt>().map(|int| *int.inner()).ok_or_else(|| failure("no such overload"))
 }
 
 #[cfg(test)]

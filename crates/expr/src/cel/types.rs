@@ -70,10 +70,7 @@ impl Type {
 
     /// Whether the operators of this type need no help at run time: numbers and times.
     pub(super) fn is_quantity(&self) -> bool {
-        matches!(
-            self,
-            Self::Int | Self::Uint | Self::Double | Self::Timestamp | Self::Duration
-        )
+        matches!(self, Self::Int | Self::Uint | Self::Double | Self::Timestamp | Self::Duration)
     }
 
     /// Whether `self` says no more than `other` does.
@@ -81,9 +78,7 @@ impl Type {
         match (self, other) {
             (Self::Dyn | Self::Variable(_), _) => true,
             (_, Self::Dyn | Self::Variable(_)) => false,
-            (Self::List(a), Self::List(b)) | (Self::Optional(a), Self::Optional(b)) => {
-                a.is_as_general_as(b)
-            }
+            (Self::List(a), Self::List(b)) | (Self::Optional(a), Self::Optional(b)) => a.is_as_general_as(b),
             (Self::Map(a, b), Self::Map(c, d)) => a.is_as_general_as(c) && b.is_as_general_as(d),
             (Self::Metatype(_), Self::Metatype(_)) => true,
             (a, b) => a == b,

@@ -41,10 +41,7 @@ fn boxed<'v>(node: Node<'v>) -> Result<Box<dyn Val + 'v>, ExecutionError> {
     Ok(match node {
         Node::Null | Node::Json(Value::Null) => Box::new(CelNull),
         Node::Bool(value) | Node::Json(&Value::Bool(value)) => Box::new(CelBool::from(value)),
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "numbers of the document are doubles"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "numbers of the document are doubles")]
         Node::Integer(value) => Box::new(CelDouble::from(value as f64)),
         Node::Text(text) => {
             budget::charge_text(text.len())?;
@@ -52,14 +49,10 @@ fn boxed<'v>(node: Node<'v>) -> Result<Box<dyn Val + 'v>, ExecutionError> {
         }
         Node::Bytes(bytes) => {
             budget::charge_text(bytes.len())?;
-            Box::new(CelString::from(
-                base64::engine::general_purpose::STANDARD.encode(bytes),
-            ))
+            Box::new(CelString::from(base64::engine::general_purpose::STANDARD.encode(bytes)))
         }
         Node::Message(document, part) => Box::new(Object::new(Source::Message(document, part))),
-        Node::Json(Value::Number(number)) => {
-            Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN)))
-        }
+        Node::Json(Value::Number(number)) => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
         Node::Json(Value::String(text)) => {
             budget::charge_text(text.len())?;
             Box::new(CelString::from(text.as_str()))
@@ -88,24 +81,16 @@ enum Source<'a> {
 
 impl<'a> Object<'a> {
     fn new(source: Source<'a>) -> Self {
-        Self {
-            source,
-            keys: OnceLock::new(),
-        }
+        Self { source, keys: OnceLock::new() }
     }
 
     fn keys(&self) -> &[CelString<'a>] {
         self.keys.get_or_init(|| {
             let keys: Vec<CelString<'a>> = match self.source {
-                Source::Json(members) => members
-                    .keys()
-                    .map(|key| CelString::from(key.as_str()))
-                    .collect(),
-                Source::Message(document, part) => document
-                    .members(part)
-                    .into_iter()
-                    .map(|(key, _)| CelString::from(key))
-                    .collect(),
+                Source::Json(members) => members.keys().map(|key| CelString::from(key.as_str())).collect(),
+                Source::Message(document, part) => {
+                    document.members(part).into_iter().map(|(key, _)| CelString::from(key)).collect()
+                }
             };
             // Whoever asked cannot be told; the evaluation is thrown away at its end.
             let _ = budget::charge(keys.len() as u64);
@@ -249,15 +234,9 @@ impl<'b, 'a: 'v, 'v> traits::Iterator<'b, 'v> for Keys<'b, 'a> {
 
 /// Whether maps can have such keys at all; those of the document are texts.
 fn is_key(key: &dyn Val) -> bool {
-    matches!(
-        key.get_type().kind(),
-        Kind::Int | Kind::UInt | Kind::Double | Kind::Boolean
-    )
+    matches!(key.get_type().kind(), Kind::Int | Kind::UInt | Kind::Double | Kind::Boolean)
 }
 
 fn not_a_key(key: &dyn Val) -> ExecutionError {
-    ExecutionError::UnexpectedType {
-        got: key.get_type().name().to_owned(),
-        want: "map key".to_owned(),
-    }
+    ExecutionError::UnexpectedType { got: key.get_type().name().to_owned(), want: "map key".to_owned() }
 }

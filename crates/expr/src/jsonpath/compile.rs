@@ -43,11 +43,7 @@ pub(super) struct Segment {
 pub(super) enum Selector {
     Step(Step),
     Wildcard,
-    Slice {
-        start: Option<i64>,
-        end: Option<i64>,
-        step: i64,
-    },
+    Slice { start: Option<i64>, end: Option<i64>, step: i64 },
     Filter(Filter),
 }
 
@@ -92,25 +88,17 @@ pub(super) enum Operand {
 
 pub(super) fn compile(source: &str) -> Result<Query, ParseError> {
     if source.len() > LENGTH {
-        return Err(ParseError::new(format!(
-            "query is longer than {LENGTH} bytes"
-        )));
+        return Err(ParseError::new(format!("query is longer than {LENGTH} bytes")));
     }
     if nesting(source) > NESTING {
-        return Err(ParseError::new(format!(
-            "query nests deeper than {NESTING} levels"
-        )));
+        return Err(ParseError::new(format!("query nests deeper than {NESTING} levels")));
     }
-    let parsed = parser::parse_json_path(source)
-        .map_err(|error| ParseError::new(describe(source, &error)))?;
+    let parsed = parser::parse_json_path(source).map_err(|error| ParseError::new(describe(source, &error)))?;
     query(Start::Root, &parsed.segments)
 }
 
 fn query(start: Start, segments: &[model::Segment]) -> Result<Query, ParseError> {
-    let segments = segments
-        .iter()
-        .map(|part| segment(part, false))
-        .collect::<Result<Vec<_>, _>>()?;
+    let segments = segments.iter().map(|part| segment(part, false)).collect::<Result<Vec<_>, _>>()?;
     let singular = segments
         .iter()
         .map(|segment| match segment.selectors.as_slice() {
@@ -118,24 +106,16 @@ fn query(start: Start, segments: &[model::Segment]) -> Result<Query, ParseError>
             _ => None,
         })
         .collect();
-    Ok(Query {
-        start,
-        segments,
-        singular,
-    })
+    Ok(Query { start, segments, singular })
 }
 
 fn segment(segment_model: &model::Segment, descends: bool) -> Result<Segment, ParseError> {
     match segment_model {
         model::Segment::Descendant(inner) => segment(inner, true),
-        model::Segment::Selector(one) => Ok(Segment {
-            descends,
-            selectors: vec![selector(one)?],
-        }),
-        model::Segment::Selectors(several) => Ok(Segment {
-            descends,
-            selectors: several.iter().map(selector).collect::<Result<_, _>>()?,
-        }),
+        model::Segment::Selector(one) => Ok(Segment { descends, selectors: vec![selector(one)?] }),
+        model::Segment::Selectors(several) => {
+            Ok(Segment { descends, selectors: several.iter().map(selector).collect::<Result<_, _>>()? })
+        }
     }
 }
 
@@ -144,37 +124,25 @@ fn selector(selector: &model::Selector) -> Result<Selector, ParseError> {
         model::Selector::Name(name) => Selector::Step(Step::Name(name.clone())),
         model::Selector::Index(index) => Selector::Step(Step::Index(*index)),
         model::Selector::Wildcard => Selector::Wildcard,
-        model::Selector::Slice(start, end, step) => Selector::Slice {
-            start: *start,
-            end: *end,
-            step: step.unwrap_or(1),
-        },
+        model::Selector::Slice(start, end, step) => {
+            Selector::Slice { start: *start, end: *end, step: step.unwrap_or(1) }
+        }
         model::Selector::Filter(inner) => Selector::Filter(filter(inner)?),
     })
 }
 
 fn filter(filter_model: &model::Filter) -> Result<Filter, ParseError> {
     Ok(match filter_model {
-        model::Filter::Or(operands) => {
-            Filter::Any(operands.iter().map(filter).collect::<Result<_, _>>()?)
-        }
-        model::Filter::And(operands) => {
-            Filter::All(operands.iter().map(filter).collect::<Result<_, _>>()?)
-        }
-        model::Filter::Atom(model::FilterAtom::Filter { expr, not }) => {
-            negated(filter(expr)?, *not)
-        }
+        model::Filter::Or(operands) => Filter::Any(operands.iter().map(filter).collect::<Result<_, _>>()?),
+        model::Filter::And(operands) => Filter::All(operands.iter().map(filter).collect::<Result<_, _>>()?),
+        model::Filter::Atom(model::FilterAtom::Filter { expr, not }) => negated(filter(expr)?, *not),
         model::Filter::Atom(model::FilterAtom::Test { expr, not }) => negated(test(expr)?, *not),
         model::Filter::Atom(model::FilterAtom::Comparison(comparison)) => compare(comparison)?,
     })
 }
 
 fn negated(filter: Filter, not: bool) -> Filter {
-    if not {
-        Filter::Not(Box::new(filter))
-    } else {
-        filter
-    }
+    if not { Filter::Not(Box::new(filter)) } else { filter }
 }
 
 fn test(test: &model::Test) -> Result<Filter, ParseError> {
@@ -185,9 +153,7 @@ fn test(test: &model::Test) -> Result<Filter, ParseError> {
             model::TestFunction::Match(text, expression) => fits(text, expression, true),
             model::TestFunction::Search(text, expression) => fits(text, expression, false),
             model::TestFunction::Custom(name, _) => Err(unknown(name)),
-            _ => Err(ParseError::new(
-                "the value of a function must be compared: it is not true or false by itself",
-            )),
+            _ => Err(ParseError::new("the value of a function must be compared: it is not true or false by itself")),
         },
     }
 }
@@ -195,16 +161,11 @@ fn test(test: &model::Test) -> Result<Filter, ParseError> {
 fn fits(text: &model::FnArg, expression: &model::FnArg, whole: bool) -> Result<Filter, ParseError> {
     let text = argument(text)?;
     Ok(match argument(expression)? {
-        Operand::Literal(Value::String(expression)) => Filter::Fits(
-            text,
-            Some(RegularExpression::interoperable(&expression, whole)?),
-        ),
+        Operand::Literal(Value::String(expression)) => {
+            Filter::Fits(text, Some(RegularExpression::interoperable(&expression, whole)?))
+        }
         Operand::Literal(_) => Filter::Fits(text, None),
-        expression => Filter::FitsFound {
-            text,
-            expression,
-            whole,
-        },
+        expression => Filter::FitsFound { text, expression, whole },
     })
 }
 
@@ -224,13 +185,12 @@ fn operand(comparable: &model::Comparable) -> Result<Operand, ParseError> {
     match comparable {
         model::Comparable::Literal(value) => literal(value),
         model::Comparable::Function(call) => function(call),
-        model::Comparable::SingularQuery(model::SingularQuery::Current(steps)) => Ok(
-            Operand::Query(steps.iter().map(step).collect(), Start::Current),
-        ),
-        model::Comparable::SingularQuery(model::SingularQuery::Root(steps)) => Ok(Operand::Query(
-            steps.iter().map(step).collect(),
-            Start::Root,
-        )),
+        model::Comparable::SingularQuery(model::SingularQuery::Current(steps)) => {
+            Ok(Operand::Query(steps.iter().map(step).collect(), Start::Current))
+        }
+        model::Comparable::SingularQuery(model::SingularQuery::Root(steps)) => {
+            Ok(Operand::Query(steps.iter().map(step).collect(), Start::Root))
+        }
     }
 }
 
@@ -248,9 +208,9 @@ fn function(function: &model::TestFunction) -> Result<Operand, ParseError> {
         model::TestFunction::Count(nodes) => Ok(Operand::Count(nodes_argument(nodes, "count")?)),
         model::TestFunction::Value(nodes) => Ok(Operand::Value(nodes_argument(nodes, "value")?)),
         model::TestFunction::Custom(name, _) => Err(unknown(name)),
-        model::TestFunction::Search(..) | model::TestFunction::Match(..) => Err(ParseError::new(
-            "`match` and `search` are true or false: they cannot be compared",
-        )),
+        model::TestFunction::Search(..) | model::TestFunction::Match(..) => {
+            Err(ParseError::new("`match` and `search` are true or false: they cannot be compared"))
+        }
     }
 }
 
@@ -258,9 +218,9 @@ fn function(function: &model::TestFunction) -> Result<Operand, ParseError> {
 fn argument(argument: &model::FnArg) -> Result<Operand, ParseError> {
     let singular = |query: Query| match (query.singular, query.start) {
         (Some(steps), start) => Ok(Operand::Query(steps, start)),
-        (None, _) => Err(ParseError::new(
-            "a query that may find several values is no argument here: use `value` or `count`",
-        )),
+        (None, _) => {
+            Err(ParseError::new("a query that may find several values is no argument here: use `value` or `count`"))
+        }
     };
     match argument {
         model::FnArg::Literal(value) => literal(value),
@@ -282,9 +242,7 @@ fn nodes_argument(argument: &model::FnArg, function: &str) -> Result<Query, Pars
             model::Test::Function(_) => {}
         }
     }
-    Err(ParseError::new(format!(
-        "the argument of `{function}` must be a query"
-    )))
+    Err(ParseError::new(format!("the argument of `{function}` must be a query")))
 }
 
 fn literal(literal: &model::Literal) -> Result<Operand, ParseError> {
@@ -332,10 +290,7 @@ fn describe(source: &str, error: &parser::errors::JsonPathError) -> String {
     let text = error.to_string();
     let column = text
         .split_once("--> 1:")
-        .and_then(|(_, rest)| {
-            rest.split(|character: char| !character.is_ascii_digit())
-                .next()
-        })
+        .and_then(|(_, rest)| rest.split(|character: char| !character.is_ascii_digit()).next())
         .and_then(|digits| digits.parse::<usize>().ok());
     match column {
         Some(column) => {

@@ -28,11 +28,7 @@ pub(super) fn walk<'a>(steps: &[Step], start: Node<'a>) -> Option<Node<'a>> {
 
 impl<'a> Evaluation<'a, '_> {
     /// All that a query finds, in the order of RFC 9535.
-    pub(super) fn nodes(
-        &mut self,
-        query: &Query,
-        current: Node<'a>,
-    ) -> Result<Vec<Node<'a>>, Overrun> {
+    pub(super) fn nodes(&mut self, query: &Query, current: Node<'a>) -> Result<Vec<Node<'a>>, Overrun> {
         let start = self.start(query.start, current);
         if let Some(steps) = &query.singular {
             self.budget.charge(1 + steps.len())?;
@@ -56,12 +52,7 @@ impl<'a> Evaluation<'a, '_> {
         }
     }
 
-    fn segment(
-        &mut self,
-        segment: &Segment,
-        node: Node<'a>,
-        found: &mut Vec<Node<'a>>,
-    ) -> Result<(), Overrun> {
+    fn segment(&mut self, segment: &Segment, node: Node<'a>, found: &mut Vec<Node<'a>>) -> Result<(), Overrun> {
         // Parents before their children, children in order: the next one is on top.
         let mut waiting = vec![node];
         while let Some(node) = waiting.pop() {
@@ -82,12 +73,7 @@ impl<'a> Evaluation<'a, '_> {
         Ok(())
     }
 
-    fn selector(
-        &mut self,
-        selector: &Selector,
-        node: Node<'a>,
-        found: &mut Vec<Node<'a>>,
-    ) -> Result<(), Overrun> {
+    fn selector(&mut self, selector: &Selector, node: Node<'a>, found: &mut Vec<Node<'a>>) -> Result<(), Overrun> {
         self.budget.charge(1)?;
         match selector {
             Selector::Step(step) => {
@@ -179,23 +165,14 @@ impl<'a> Evaluation<'a, '_> {
                 self.budget.charge(text.len())?;
                 Ok(expression.is_match(&text))
             }
-            Filter::FitsFound {
-                text,
-                expression,
-                whole,
-            } => {
+            Filter::FitsFound { text, expression, whole } => {
                 /// What compiling costs, in units, for each byte of an expression.
                 const COMPILING: usize = 1_000;
-                let (Some(text), Some(expression)) =
-                    (self.text(text, current)?, self.text(expression, current)?)
+                let (Some(text), Some(expression)) = (self.text(text, current)?, self.text(expression, current)?)
                 else {
                     return Ok(false);
                 };
-                self.budget.charge(
-                    (100 + expression.len())
-                        .saturating_mul(COMPILING)
-                        .saturating_add(text.len()),
-                )?;
+                self.budget.charge((100 + expression.len()).saturating_mul(COMPILING).saturating_add(text.len()))?;
                 Ok(RegularExpression::interoperable(&expression, *whole)
                     .is_ok_and(|expression| expression.is_match(&text)))
             }
@@ -203,11 +180,7 @@ impl<'a> Evaluation<'a, '_> {
     }
 
     /// The value of an operand, or nothing.
-    fn operand<'o>(
-        &mut self,
-        operand: &'o Operand,
-        current: Node<'a>,
-    ) -> Result<Option<Node<'o>>, Overrun>
+    fn operand<'o>(&mut self, operand: &'o Operand, current: Node<'a>) -> Result<Option<Node<'o>>, Overrun>
     where
         'a: 'o,
     {
@@ -215,10 +188,7 @@ impl<'a> Evaluation<'a, '_> {
         Ok(match operand {
             Operand::Literal(value) => Some(Node::Json(value)),
             Operand::Query(steps, start) => walk(steps, self.start(*start, current)),
-            Operand::Length(value) => self
-                .operand(value, current)?
-                .and_then(length)
-                .map(Node::Integer),
+            Operand::Length(value) => self.operand(value, current)?.and_then(length).map(Node::Integer),
             Operand::Count(query) => {
                 let count = self.nodes(query, current)?.len();
                 Some(Node::Integer(i64::try_from(count).unwrap_or(i64::MAX)))
@@ -230,11 +200,7 @@ impl<'a> Evaluation<'a, '_> {
         })
     }
 
-    fn text<'o>(
-        &mut self,
-        operand: &'o Operand,
-        current: Node<'a>,
-    ) -> Result<Option<Cow<'o, str>>, Overrun>
+    fn text<'o>(&mut self, operand: &'o Operand, current: Node<'a>) -> Result<Option<Cow<'o, str>>, Overrun>
     where
         'a: 'o,
     {
@@ -276,9 +242,7 @@ impl<'a> Evaluation<'a, '_> {
             return Ok(left.cmp(right) == Some(Ordering::Equal));
         }
         match (left, right) {
-            (Node::Null | Node::Json(Value::Null), Node::Null | Node::Json(Value::Null)) => {
-                Ok(true)
-            }
+            (Node::Null | Node::Json(Value::Null), Node::Null | Node::Json(Value::Null)) => Ok(true),
             (
                 Node::Bool(left) | Node::Json(&Value::Bool(left)),
                 Node::Bool(right) | Node::Json(&Value::Bool(right)),
@@ -321,9 +285,7 @@ fn child<'a>(step: &Step, node: Node<'a>) -> Option<Node<'a>> {
         (Step::Index(index), Node::Json(Value::Array(elements))) => {
             let index = match usize::try_from(*index) {
                 Ok(index) => index,
-                Err(_) => elements
-                    .len()
-                    .checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?,
+                Err(_) => elements.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?,
             };
             elements.get(index).map(Node::Json)
         }
@@ -335,11 +297,7 @@ fn child<'a>(step: &Step, node: Node<'a>) -> Option<Node<'a>> {
 fn slice(start: Option<i64>, end: Option<i64>, step: i64, length: usize) -> Vec<usize> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let from_start = |index: i64| {
-        if index >= 0 {
-            index
-        } else {
-            length.saturating_add(index)
-        }
+        if index >= 0 { index } else { length.saturating_add(index) }
     };
     let mut indexes = Vec::new();
     if step > 0 {
@@ -375,9 +333,7 @@ fn length(node: Node<'_>) -> Option<i64> {
 
 fn as_text(node: Node<'_>) -> Option<Cow<'_, str>> {
     match node {
-        Node::Text(_) | Node::Bytes(_) | Node::Json(Value::String(_)) => {
-            Some(text::node_text(node))
-        }
+        Node::Text(_) | Node::Bytes(_) | Node::Json(Value::String(_)) => Some(text::node_text(node)),
         _ => None,
     }
 }
@@ -408,10 +364,9 @@ impl Number {
 fn as_number(node: Node<'_>) -> Option<Number> {
     match node {
         Node::Integer(integer) => Some(Number::Integer(integer.into())),
-        Node::Json(Value::Number(number)) => number
-            .as_i128()
-            .map(Number::Integer)
-            .or_else(|| number.as_f64().map(Number::Double)),
+        Node::Json(Value::Number(number)) => {
+            number.as_i128().map(Number::Integer).or_else(|| number.as_f64().map(Number::Double))
+        }
         _ => None,
     }
 }

@@ -57,24 +57,15 @@ impl RegularExpression {
             Dialect::Interoperable { whole: true } => format!(r"\A(?:{})\z", translator.output),
             _ => translator.output,
         };
-        let compiled = RegexBuilder::new(&translated)
-            .size_limit(SIZE)
-            .nest_limit(4 * NESTING)
-            .build();
+        let compiled = RegexBuilder::new(&translated).size_limit(SIZE).nest_limit(4 * NESTING).build();
         match compiled {
             Ok(expression) => Ok(Self { expression }),
             Err(regex::Error::CompiledTooBig(_)) => Err(error("expression too large", None)),
             // Only the names of Unicode classes are left to the engine.
-            Err(_) => Err(
-                match translator
-                    .classes
-                    .iter()
-                    .find(|(class, _)| Regex::new(class).is_err())
-                {
-                    Some((_, written)) => error("invalid character class range", Some(written)),
-                    None => error("invalid expression", Some(source)),
-                },
-            ),
+            Err(_) => Err(match translator.classes.iter().find(|(class, _)| Regex::new(class).is_err()) {
+                Some((_, written)) => error("invalid character class range", Some(written)),
+                None => error("invalid expression", Some(source)),
+            }),
         }
     }
 }
@@ -148,11 +139,7 @@ impl<'s> Translator<'s> {
                 '\\' => self.escape()?,
                 '.' => {
                     self.take('.');
-                    self.part(if self.dialect == Dialect::Re2 {
-                        "."
-                    } else {
-                        r"[^\n\r]"
-                    });
+                    self.part(if self.dialect == Dialect::Re2 { "." } else { r"[^\n\r]" });
                 }
                 '^' | '$' => {
                     self.take(character);
@@ -161,11 +148,7 @@ impl<'s> Translator<'s> {
                 other => self.literal(other),
             }
         }
-        if self.groups.is_empty() {
-            Ok(())
-        } else {
-            Err(error("missing closing )", Some(self.source)))
-        }
+        if self.groups.is_empty() { Ok(()) } else { Err(error("missing closing )", Some(self.source))) }
     }
 
     /// Moves beyond a character that was seen.
@@ -238,10 +221,7 @@ impl<'s> Translator<'s> {
             return Err(error("invalid named capture", Some(group)));
         };
         let name = group.get(start..start + length).unwrap_or_default();
-        let valid = !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let valid = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !valid {
             return Err(error("invalid named capture", group.get(..=start + length)));
         }
@@ -265,11 +245,7 @@ impl<'s> Translator<'s> {
                 // A minus sign must be followed by flags.
                 ':' | ')' if !negated || any => {
                     let flags = group.get(2..at).unwrap_or_default();
-                    let written = if flags.is_empty() {
-                        "(?".to_owned()
-                    } else {
-                        format!("(?{flags}")
-                    };
+                    let written = if flags.is_empty() { "(?".to_owned() } else { format!("(?{flags}") };
                     self.skip(at + 1);
                     if character == ':' {
                         self.push_group(&format!("{written}:"));
@@ -279,19 +255,14 @@ impl<'s> Translator<'s> {
                         }
                         // Behind a repetition, the sign of another one would be read as part of the first.
                         if self.current.repeated_from.take().is_some() {
-                            self.current.repetitions = self
-                                .current
-                                .repetitions
-                                .max(self.current.last.take().unwrap_or(1));
+                            self.current.repetitions =
+                                self.current.repetitions.max(self.current.last.take().unwrap_or(1));
                         }
                     }
                     return Ok(());
                 }
                 _ => {
-                    return Err(error(
-                        "invalid or unsupported Perl syntax",
-                        group.get(..at + character.len_utf8()),
-                    ));
+                    return Err(error("invalid or unsupported Perl syntax", group.get(..at + character.len_utf8())));
                 }
             }
         }
@@ -315,22 +286,13 @@ impl<'s> Translator<'s> {
     fn repeat(&mut self, length: usize, times: u32) -> Result<(), ParseError> {
         let start = self.position();
         let written = self.rest.get(..length).unwrap_or_default();
-        let lazy = self
-            .rest
-            .get(length..)
-            .is_some_and(|rest| rest.starts_with('?'));
+        let lazy = self.rest.get(length..).is_some_and(|rest| rest.starts_with('?'));
         let end = start + length + usize::from(lazy);
         let Some(last) = self.current.last else {
-            return Err(error(
-                "missing argument to repetition operator",
-                self.source.get(start..end),
-            ));
+            return Err(error("missing argument to repetition operator", self.source.get(start..end)));
         };
         if let Some(from) = self.current.repeated_from {
-            return Err(error(
-                "invalid nested repetition operator",
-                self.source.get(from..end),
-            ));
+            return Err(error("invalid nested repetition operator", self.source.get(from..end)));
         }
         self.skip(length);
         let product = last.saturating_mul(times.max(1));
@@ -350,10 +312,7 @@ impl<'s> Translator<'s> {
     fn repeat_counted(&mut self, repetition: &Repetition) -> Result<(), ParseError> {
         match repetition.largest() {
             Some(largest) => self.repeat(repetition.length, largest),
-            None => Err(error(
-                "invalid repeat count",
-                self.rest.get(..repetition.length),
-            )),
+            None => Err(error("invalid repeat count", self.rest.get(..repetition.length))),
         }
     }
 
@@ -431,11 +390,7 @@ impl Repetition {
             Some((least, "")) => (number(least)?, None),
             Some((least, most)) => (number(least)?, Some(number(most)?)),
         };
-        Some(Self {
-            least,
-            most,
-            length: inside.len() + 2,
-        })
+        Some(Self { least, most, length: inside.len() + 2 })
     }
 
     /// The number of repetitions that counts against the limit; `None` if the repetition is not allowed.
@@ -443,9 +398,7 @@ impl Repetition {
         if self.most.is_some_and(|most| most < self.least) {
             return None;
         }
-        u32::try_from(self.most.unwrap_or(self.least))
-            .ok()
-            .filter(|largest| *largest <= REPETITIONS)
+        u32::try_from(self.most.unwrap_or(self.least)).ok().filter(|largest| *largest <= REPETITIONS)
     }
 }
 

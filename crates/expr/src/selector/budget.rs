@@ -31,8 +31,6 @@ impl Budget {
 impl Overrun {
     /// Says which expression was too expensive for its document.
     pub(crate) fn of(self, kind: &str, source: &str) -> EvaluationError {
-        EvaluationError::new(format!(
-            "{kind} `{source}` takes too much work for this document"
-        ))
+        EvaluationError::new(format!("{kind} `{source}` takes too much work for this document"))
     }
 }

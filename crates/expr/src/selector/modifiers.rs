@@ -66,8 +66,8 @@ impl Modifier {
     /// Whether there is a modifier of this name; `@anything-else` is the name of a member.
     pub(super) fn exists(name: &str) -> bool {
         const NAMES: [&str; 17] = [
-            "this", "valid", "ugly", "pretty", "reverse", "flatten", "join", "keys", "values",
-            "tostr", "fromstr", "group", "extract", "replace", "case", "base64", "strip",
+            "this", "valid", "ugly", "pretty", "reverse", "flatten", "join", "keys", "values", "tostr", "fromstr",
+            "group", "extract", "replace", "case", "base64", "strip",
         ];
         NAMES.contains(&name)
     }
@@ -80,16 +80,10 @@ impl Modifier {
     pub(super) fn new(name: &str, argument: Option<&str>) -> Result<Self, ParseError> {
         let options = Options::parse(argument.unwrap_or_default());
         Ok(match name {
-            "pretty" => Self::Pretty {
-                sort_keys: options.truth("sortKeys"),
-            },
+            "pretty" => Self::Pretty { sort_keys: options.truth("sortKeys") },
             "reverse" => Self::Reverse,
-            "flatten" => Self::Flatten {
-                deep: options.truth("deep"),
-            },
-            "join" => Self::Join {
-                preserve: options.truth("preserve"),
-            },
+            "flatten" => Self::Flatten { deep: options.truth("deep") },
+            "join" => Self::Join { preserve: options.truth("preserve") },
             "keys" => Self::Keys,
             "values" => Self::Values,
             "tostr" => Self::ToString,
@@ -114,11 +108,7 @@ impl Modifier {
     }
 
     /// What the modifier makes of a value, or of nothing: nothing has the empty text.
-    pub(super) fn apply<'a>(
-        &self,
-        input: Selected<'a>,
-        budget: &mut Budget,
-    ) -> Result<Selected<'a>, Overrun> {
+    pub(super) fn apply<'a>(&self, input: Selected<'a>, budget: &mut Budget) -> Result<Selected<'a>, Overrun> {
         match self {
             Self::This => Ok(input),
             Self::Pretty { sort_keys: false } => Ok(input),
@@ -148,9 +138,7 @@ impl Modifier {
                 Some(Node::Json(Value::Array(_))) => input,
                 Some(_) => change(input, budget, |value| {
                     Some(Value::Array(match value {
-                        Value::Object(members) => {
-                            members.into_iter().map(|(_, member)| member).collect()
-                        }
+                        Value::Object(members) => members.into_iter().map(|(_, member)| member).collect(),
                         scalar => vec![scalar],
                     }))
                 })?,
@@ -166,15 +154,10 @@ impl Modifier {
                 let text = text_of(input, budget)?;
                 budget.charge(text.len().saturating_mul(2))?;
                 Ok(serde_json::from_str::<Unambiguous>(&text)
-                    .map_or(Selected::Missing, |Unambiguous(value)| {
-                        Selected::Value(value)
-                    }))
+                    .map_or(Selected::Missing, |Unambiguous(value)| Selected::Value(value)))
             }
             Self::Group => change(input, budget, grouped),
-            Self::Extract {
-                separator,
-                position,
-            } => extract(input, separator, *position, budget),
+            Self::Extract { separator, position } => extract(input, separator, *position, budget),
             Self::Replace { old, new } => {
                 let text = text_of(input, budget)?;
                 budget.charge(text.matches(old.as_str()).count().saturating_mul(new.len()))?;
@@ -186,18 +169,12 @@ impl Modifier {
                 use ::base64::Engine as _;
                 let text = text_of(input, budget)?;
                 budget.charge(text.len().saturating_mul(2))?;
-                string(
-                    ::base64::engine::general_purpose::STANDARD.encode(text.as_bytes()),
-                    budget,
-                )
+                string(::base64::engine::general_purpose::STANDARD.encode(text.as_bytes()), budget)
             }
             Self::Base64Decode => {
                 let text = text_of(input, budget)?;
                 budget.charge(text.len())?;
-                string(
-                    String::from_utf8_lossy(&decode_leniently(&text)).into_owned(),
-                    budget,
-                )
+                string(String::from_utf8_lossy(&decode_leniently(&text)).into_owned(), budget)
             }
             Self::Strip => change(input, budget, |value| {
                 Some(in_all_text(value, &|text| match NOT_PRINTABLE.as_ref() {
@@ -210,8 +187,7 @@ impl Modifier {
 }
 
 /// Everything but letters, marks, numbers, punctuation, symbols and the space.
-static NOT_PRINTABLE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"[^\p{L}\p{M}\p{N}\p{P}\p{S} ]+").ok());
+static NOT_PRINTABLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[^\p{L}\p{M}\p{N}\p{P}\p{S} ]+").ok());
 
 /// The members of an argument that is a JSON object.
 struct Options(Map<String, Value>);
@@ -225,18 +201,14 @@ impl Options {
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        self.0
-            .get(name)
-            .map(|value| text::node_text(Node::Json(value)).into_owned())
+        self.0.get(name).map(|value| text::node_text(Node::Json(value)).into_owned())
     }
 
     fn truth(&self, name: &str) -> bool {
         match self.0.get(name) {
             Some(Value::Bool(value)) => *value,
             Some(Value::Number(number)) => number.as_f64() != Some(0.0),
-            Some(Value::String(text)) => ["1", "t", "true"]
-                .iter()
-                .any(|truth| text.eq_ignore_ascii_case(truth)),
+            Some(Value::String(text)) => ["1", "t", "true"].iter().any(|truth| text.eq_ignore_ascii_case(truth)),
             _ => false,
         }
     }
@@ -245,17 +217,13 @@ impl Options {
     fn position(&self) -> Result<Option<usize>, ParseError> {
         let number = match self.0.get("pos") {
             None => return Ok(Some(0)),
-            Some(Value::Number(number)) => number
-                .as_i64()
-                .or_else(|| number.as_f64().map(|double| double as i64)),
+            Some(Value::Number(number)) => number.as_i64().or_else(|| number.as_f64().map(|double| double as i64)),
             Some(Value::String(text)) => text.parse().ok(),
             Some(_) => None,
         };
         match number {
             Some(number) => Ok(usize::try_from(number).ok()),
-            None => Err(ParseError::new(
-                "`pos` of `@extract` must be a whole number",
-            )),
+            None => Err(ParseError::new("`pos` of `@extract` must be a whole number")),
         }
     }
 }
@@ -270,9 +238,7 @@ fn change<'a>(
     if let Selected::Value(value) = &input {
         super::walk::charge(Node::Json(value), budget)?;
     }
-    Ok(owned(input, budget)?
-        .and_then(make)
-        .map_or(Selected::Missing, Selected::Value))
+    Ok(owned(input, budget)?.and_then(make).map_or(Selected::Missing, Selected::Value))
 }
 
 /// The text of what was selected, empty for nothing.
@@ -302,11 +268,11 @@ fn extract<'a>(
         return Ok(Selected::Missing);
     };
     Ok(match text_of(input, budget)? {
-        Cow::Borrowed(text) => part(text, separator, position)
-            .map_or(Selected::Missing, |part| Selected::Node(Node::Text(part))),
-        Cow::Owned(text) => part(&text, separator, position).map_or(Selected::Missing, |part| {
-            Selected::Value(Value::String(part.to_owned()))
-        }),
+        Cow::Borrowed(text) => {
+            part(text, separator, position).map_or(Selected::Missing, |part| Selected::Node(Node::Text(part)))
+        }
+        Cow::Owned(text) => part(&text, separator, position)
+            .map_or(Selected::Missing, |part| Selected::Value(Value::String(part.to_owned()))),
     })
 }
 
@@ -327,16 +293,10 @@ enum Case {
 }
 
 /// Strings and the names of members in the other case. `TRUE` is not JSON, so `true` has no upper case.
-fn change_case<'a>(
-    input: Selected<'a>,
-    case: Case,
-    budget: &mut Budget,
-) -> Result<Selected<'a>, Overrun> {
+fn change_case<'a>(input: Selected<'a>, case: Case, budget: &mut Budget) -> Result<Selected<'a>, Overrun> {
     change(input, budget, |value| match (&value, case) {
         (Value::Bool(_) | Value::Null, Case::Upper) => None,
-        _ => Some(in_all_text(value, &|text| {
-            text.chars().map(|character| case.of(character)).collect()
-        })),
+        _ => Some(in_all_text(value, &|text| text.chars().map(|character| case.of(character)).collect())),
     })
 }
 
@@ -358,18 +318,13 @@ impl Case {
 fn in_all_text(value: Value, change: &impl Fn(&str) -> String) -> Value {
     match value {
         Value::String(text) => Value::String(change(&text)),
-        Value::Array(elements) => Value::Array(
-            elements
-                .into_iter()
-                .map(|element| in_all_text(element, change))
-                .collect(),
-        ),
+        Value::Array(elements) => {
+            Value::Array(elements.into_iter().map(|element| in_all_text(element, change)).collect())
+        }
         Value::Object(members) => {
             let mut changed = Map::new();
             for (name, member) in members {
-                changed
-                    .entry(change(&name))
-                    .or_insert_with(|| in_all_text(member, change));
+                changed.entry(change(&name)).or_insert_with(|| in_all_text(member, change));
             }
             Value::Object(changed)
         }
@@ -380,10 +335,7 @@ fn in_all_text(value: Value, change: &impl Fn(&str) -> String) -> Value {
 fn keys<'a>(input: &Selected<'a>, budget: &mut Budget) -> Result<Selected<'a>, Overrun> {
     let keys = match input.node() {
         None => Vec::new(),
-        Some(node) if is_object(node) => members(node)
-            .into_iter()
-            .map(|(name, _)| Value::from(name))
-            .collect(),
+        Some(node) if is_object(node) => members(node).into_iter().map(|(name, _)| Value::from(name)).collect(),
         Some(Node::Json(Value::Array(elements))) => vec![Value::Null; elements.len()],
         Some(_) => vec![Value::Null],
     };
@@ -395,10 +347,7 @@ fn keys<'a>(input: &Selected<'a>, budget: &mut Budget) -> Result<Selected<'a>, O
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(members) => {
-            let mut members: Vec<_> = members
-                .into_iter()
-                .map(|(name, member)| (name, sorted(member)))
-                .collect();
+            let mut members: Vec<_> = members.into_iter().map(|(name, member)| (name, sorted(member))).collect();
             members.sort_by(|(left, _), (right, _)| left.cmp(right));
             Value::Object(members.into_iter().collect())
         }
@@ -455,7 +404,5 @@ fn grouped(value: Value) -> Option<Value> {
             }
         }
     }
-    Some(Value::Array(
-        groups.into_iter().map(Value::Object).collect(),
-    ))
+    Some(Value::Array(groups.into_iter().map(Value::Object).collect()))
 }

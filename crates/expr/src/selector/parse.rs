@@ -21,15 +21,9 @@ const NESTING: usize = 32;
 /// Reads a whole path.
 pub(super) fn parse(source: &str) -> Result<Path, ParseError> {
     if source.len() > LENGTH {
-        return Err(ParseError::new(format!(
-            "selector is longer than {LENGTH} bytes"
-        )));
+        return Err(ParseError::new(format!("selector is longer than {LENGTH} bytes")));
     }
-    Parser {
-        steps: 0,
-        nesting: 0,
-    }
-    .whole_path(source)
+    Parser { steps: 0, nesting: 0 }.whole_path(source)
 }
 
 /// What was counted so far.
@@ -44,8 +38,7 @@ type Read<'s, T> = Result<(T, &'s str), ParseError>;
 impl Parser {
     /// A path that ends where the text ends.
     fn whole_path(&mut self, source: &str) -> Result<Path, ParseError> {
-        self.nested(|parser| parser.path(source, false))
-            .map(|(path, _)| path)
+        self.nested(|parser| parser.path(source, false)).map(|(path, _)| path)
     }
 
     /// A path that goes into each element, and so ends at a bar, which is left to whoever collects.
@@ -53,15 +46,10 @@ impl Parser {
         self.nested(|parser| parser.path(source, true))
     }
 
-    fn nested<T>(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T, ParseError>,
-    ) -> Result<T, ParseError> {
+    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
         self.nesting += 1;
         if self.nesting > NESTING {
-            return Err(ParseError::new(format!(
-                "selector nests deeper than {NESTING} levels"
-            )));
+            return Err(ParseError::new(format!("selector nests deeper than {NESTING} levels")));
         }
         let read = read(self);
         self.nesting -= 1;
@@ -71,9 +59,7 @@ impl Parser {
     fn step(&mut self) -> Result<(), ParseError> {
         self.steps += 1;
         if self.steps > STEPS {
-            return Err(ParseError::new(format!(
-                "selector has more than {STEPS} components"
-            )));
+            return Err(ParseError::new(format!("selector has more than {STEPS} components")));
         }
         Ok(())
     }
@@ -93,19 +79,14 @@ impl Parser {
                 Some(b'|') if in_element => return Ok((Path { groups }, after)),
                 Some(b'|' | b'.') => after.get(1..).unwrap_or_default(),
                 Some(_) => {
-                    return Err(ParseError::new(format!(
-                        "unexpected `{after}` after a complete part of the selector"
-                    )));
+                    return Err(ParseError::new(format!("unexpected `{after}` after a complete part of the selector")));
                 }
             };
         }
     }
 
     /// What may stand at the start of a path and makes a value of its own: a modifier, a literal, several paths.
-    fn source_group<'s>(
-        &mut self,
-        source: &'s str,
-    ) -> Result<Option<(Group, &'s str)>, ParseError> {
+    fn source_group<'s>(&mut self, source: &'s str) -> Result<Option<(Group, &'s str)>, ParseError> {
         if source.len() < 2 {
             return Ok(None);
         }
@@ -120,11 +101,7 @@ impl Parser {
     /// Components that are joined by dots.
     fn chain<'s>(&mut self, source: &'s str) -> Read<'s, Group> {
         let lines = source.starts_with("..");
-        let mut rest = if lines {
-            source.get(2..).unwrap_or_default()
-        } else {
-            source
-        };
+        let mut rest = if lines { source.get(2..).unwrap_or_default() } else { source };
         let mut links = Vec::new();
         loop {
             let (link, after) = self.component(rest)?;
@@ -163,11 +140,7 @@ impl Parser {
             let mut paths = Vec::new();
             for part in parts {
                 self.step()?;
-                let path = if part.name.is_some_and(|name| name.starts_with('"')) {
-                    part.path
-                } else {
-                    part.whole
-                };
+                let path = if part.name.is_some_and(|name| name.starts_with('"')) { part.path } else { part.whole };
                 paths.push(self.whole_path(path)?);
             }
             Ok((Group::Elements(paths), after))
@@ -176,9 +149,7 @@ impl Parser {
             for part in parts {
                 self.step()?;
                 let name = match part.name {
-                    Some(name) if !name.is_empty() => {
-                        serde_json::from_str(name).unwrap_or_else(|_| name.to_owned())
-                    }
+                    Some(name) if !name.is_empty() => serde_json::from_str(name).unwrap_or_else(|_| name.to_owned()),
                     _ => name_of_last(part.path).to_owned(),
                 };
                 paths.push((name, self.whole_path(part.path)?));
@@ -199,9 +170,8 @@ fn modifier(source: &str) -> Result<Option<(Group, &str)>, ParseError> {
     let (argument, after) = match rest.strip_prefix(':') {
         None | Some("") => (None, rest.strip_prefix(':').unwrap_or(rest)),
         Some(rest) if rest.starts_with(['{', '[', '"']) => {
-            let end = end_of_balanced(rest).ok_or_else(|| {
-                ParseError::new(format!("argument `{rest}` of `@{name}` is not closed"))
-            })?;
+            let end = end_of_balanced(rest)
+                .ok_or_else(|| ParseError::new(format!("argument `{rest}` of `@{name}` is not closed")))?;
             let (argument, after) = rest.split_at(end);
             (Some(argument), after)
         }
@@ -211,10 +181,7 @@ fn modifier(source: &str) -> Result<Option<(Group, &str)>, ParseError> {
             (Some(argument), after)
         }
     };
-    Ok(Some((
-        Group::Modifier(Modifier::new(name, argument)?),
-        after,
-    )))
+    Ok(Some((Group::Modifier(Modifier::new(name, argument)?), after)))
 }
 
 /// `!` and a JSON value; `None` for other text that starts with an exclamation mark.
@@ -232,9 +199,7 @@ fn literal(source: &str) -> Result<Option<(Group, &str)>, ParseError> {
         }
     };
     let invalid = || ParseError::new(format!("`{text}` does not start with a JSON value"));
-    let (value, after) = end
-        .and_then(|end| text.split_at_checked(end))
-        .ok_or_else(invalid)?;
+    let (value, after) = end.and_then(|end| text.split_at_checked(end)).ok_or_else(invalid)?;
     let value: Value = serde_json::from_str(value).map_err(|_| invalid())?;
     Ok(Some((Group::Literal(value), after)))
 }
@@ -271,12 +236,8 @@ fn name(source: &str) -> (Link, &str) {
         .collect();
     let link = match name {
         Some(name) => {
-            let digits =
-                !escaped && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            Link::Child(Child {
-                name: name.into(),
-                index: if digits { text.parse().ok() } else { None },
-            })
+            let digits = !escaped && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            Link::Child(Child { name: name.into(), index: if digits { text.parse().ok() } else { None } })
         }
         None => Link::Wildcard(Wildcard::new(pieces)),
     };
@@ -300,9 +261,7 @@ fn split_several(source: &str) -> Result<(Vec<Part<'_>>, &str), ParseError> {
         match byte {
             b'\\' => at += 1,
             // The colon of a modifier is not the end of a name.
-            b'@' => {
-                in_modifier |= at == start || matches!(bytes.get(at - 1), Some(b'.' | b'|' | b':'))
-            }
+            b'@' => in_modifier |= at == start || matches!(bytes.get(at - 1), Some(b'.' | b'|' | b':')),
             b':' if depth == 1 && !in_modifier && colon.is_none() => colon = Some(at),
             b'"' => at = end_of_string(bytes, at) - 1,
             b'[' | b'(' | b'{' => depth += 1,
@@ -333,13 +292,10 @@ fn name_of_last(path: &str) -> &str {
         .rev()
         .find(|&at| {
             matches!(bytes.get(at), Some(b'|' | b'.'))
-                && at
-                    .checked_sub(1)
-                    .is_none_or(|before| bytes.get(before) != Some(&b'\\'))
+                && at.checked_sub(1).is_none_or(|before| bytes.get(before) != Some(&b'\\'))
         })
         .map_or(path, |at| path.get(at + 1..).unwrap_or_default());
-    let simple =
-        !last.contains(|character: char| character < ' ' || "[]{}()#|!".contains(character));
+    let simple = !last.contains(|character: char| character < ' ' || "[]{}()#|!".contains(character));
     if simple { last } else { "_" }
 }
 
@@ -386,13 +342,7 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
 /// Where a JSON number ends. A point belongs to it only if digits follow.
 fn end_of_number(text: &str) -> usize {
     let bytes = text.as_bytes();
-    let digits = |from: usize| {
-        bytes
-            .iter()
-            .skip(from)
-            .take_while(|byte| byte.is_ascii_digit())
-            .count()
-    };
+    let digits = |from: usize| bytes.iter().skip(from).take_while(|byte| byte.is_ascii_digit()).count();
     let mut end = usize::from(bytes.first() == Some(&b'-'));
     end += digits(end);
     if bytes.get(end) == Some(&b'.') && digits(end + 1) > 0 {

@@ -79,14 +79,9 @@ impl Test {
         Ok(match self {
             Self::Exists => true,
             Self::Truth { .. } => false,
-            Self::Compare {
-                comparison,
-                text,
-                number,
-            } => match scalar {
+            Self::Compare { comparison, text, number } => match scalar {
                 Scalar::Text(found) => comparison.holds(found.as_ref().cmp(text.as_str())),
-                Scalar::Number(found) => match number.and_then(|number| found.partial_cmp(&number))
-                {
+                Scalar::Number(found) => match number.and_then(|number| found.partial_cmp(&number)) {
                     Some(ordering) => comparison.holds(ordering),
                     None => *comparison == Comparison::NotEqual,
                 },
@@ -138,9 +133,7 @@ enum Scalar<'a> {
 impl<'a> Scalar<'a> {
     fn of(node: Node<'a>) -> Self {
         match node {
-            Node::Text(_) | Node::Bytes(_) | Node::Json(Value::String(_)) => {
-                Self::Text(crate::text::node_text(node))
-            }
+            Node::Text(_) | Node::Bytes(_) | Node::Json(Value::String(_)) => Self::Text(crate::text::node_text(node)),
             Node::Integer(integer) => Self::Number(integer as f64),
             Node::Json(Value::Number(number)) => number.as_f64().map_or(Self::Other, Self::Number),
             Node::Bool(value) | Node::Json(&Value::Bool(value)) => Self::Bool(value),
@@ -152,9 +145,7 @@ impl<'a> Scalar<'a> {
 /// Truthy: `true`, numbers other than zero, and the strings `1`, `t` and `true` in any case.
 fn is_true(node: Node<'_>) -> bool {
     match Scalar::of(node) {
-        Scalar::Text(text) => ["1", "t", "true"]
-            .iter()
-            .any(|truth| text.eq_ignore_ascii_case(truth)),
+        Scalar::Text(text) => ["1", "t", "true"].iter().any(|truth| text.eq_ignore_ascii_case(truth)),
         Scalar::Number(number) => number != 0.0,
         Scalar::Bool(value) => value,
         Scalar::Other => false,

@@ -22,22 +22,16 @@ enum End<'a> {
 
 impl Path {
     /// What the path leads to from `start`.
-    pub(super) fn follow<'a>(
-        &self,
-        start: Selected<'a>,
-        budget: &mut Budget,
-    ) -> Result<Selected<'a>, Overrun> {
+    pub(super) fn follow<'a>(&self, start: Selected<'a>, budget: &mut Budget) -> Result<Selected<'a>, Overrun> {
         let mut current = start;
         for group in &self.groups {
             budget.charge(1)?;
             current = match group {
-                Group::Chain { lines, links } => {
-                    match walk_selected(links, *lines, current, budget)? {
-                        End::Found(found) => found,
-                        End::Missing { looked: true } => Selected::Missing,
-                        End::Missing { looked: false } => return Ok(Selected::Missing),
-                    }
-                }
+                Group::Chain { lines, links } => match walk_selected(links, *lines, current, budget)? {
+                    End::Found(found) => found,
+                    End::Missing { looked: true } => Selected::Missing,
+                    End::Missing { looked: false } => return Ok(Selected::Missing),
+                },
                 Group::Modifier(modifier) => modifier.apply(current, budget)?,
                 Group::Literal(value) => Selected::Value(copy(Node::Json(value), budget)?),
                 Group::Elements(paths) => {
@@ -80,34 +74,22 @@ fn walk_selected<'a>(
         Selected::Node(node) => walk(links, lines, node, budget),
         // What is found inside a value that was made cannot be borrowed from it for longer than this call.
         Selected::Value(value) => Ok(match walk(links, lines, Node::Json(&value), budget)? {
-            End::Found(found) => owned(found, budget)?
-                .map_or(End::Missing { looked: true }, |value| {
-                    End::Found(Selected::Value(value))
-                }),
+            End::Found(found) => {
+                owned(found, budget)?.map_or(End::Missing { looked: true }, |value| End::Found(Selected::Value(value)))
+            }
             End::Missing { looked } => End::Missing { looked },
         }),
     }
 }
 
 /// Follows links from a node. Only wildcards call it again, because they may have to try several members.
-fn walk<'a>(
-    links: &[Link],
-    lines: bool,
-    start: Node<'a>,
-    budget: &mut Budget,
-) -> Result<End<'a>, Overrun> {
+fn walk<'a>(links: &[Link], lines: bool, start: Node<'a>, budget: &mut Budget) -> Result<End<'a>, Overrun> {
     let mut node = start;
     for (position, link) in links.iter().enumerate() {
         let rest = links.get(position + 1..).unwrap_or_default();
-        let elements = if lines && position == 0 {
-            Some(Elements::One(node))
-        } else {
-            Elements::of(node)
-        };
+        let elements = if lines && position == 0 { Some(Elements::One(node)) } else { Elements::of(node) };
         let next = match (link, elements) {
-            (Link::Child(child), Some(elements)) => {
-                child.index.and_then(|index| elements.get(index))
-            }
+            (Link::Child(child), Some(elements)) => child.index.and_then(|index| elements.get(index)),
             (Link::Child(child), None) => match is_object(node) {
                 true => node.member(&child.name),
                 false => return Ok(End::Missing { looked: false }),
@@ -120,9 +102,7 @@ fn walk<'a>(
                         continue;
                     }
                     match walk(rest, false, member, budget)? {
-                        End::Missing {
-                            looked: looked_inside,
-                        } => looked |= looked_inside,
+                        End::Missing { looked: looked_inside } => looked |= looked_inside,
                         found @ End::Found(_) => return Ok(found),
                     }
                 }
@@ -141,10 +121,7 @@ fn walk<'a>(
                 let mut found = Vec::new();
                 for element in elements.iter() {
                     budget.charge(1)?;
-                    found.extend(owned(
-                        path.follow(Selected::Node(element), budget)?,
-                        budget,
-                    )?);
+                    found.extend(owned(path.follow(Selected::Node(element), budget)?, budget)?);
                 }
                 return Ok(End::Found(Selected::Value(Value::Array(found))));
             }
@@ -159,28 +136,20 @@ fn walk<'a>(
             }
             (Link::Query(query), Some(elements)) => return query_elements(query, elements, budget),
             (Link::Query(query), None) => {
-                return Ok(End::Missing {
-                    looked: is_object(node) && query.then.is_none(),
-                });
+                return Ok(End::Missing { looked: is_object(node) && query.then.is_none() });
             }
         };
         match next {
             Some(next) => node = next,
             None => {
-                return Ok(End::Missing {
-                    looked: rest.is_empty(),
-                });
+                return Ok(End::Missing { looked: rest.is_empty() });
             }
         }
     }
     Ok(End::Found(Selected::Node(node)))
 }
 
-fn query_elements<'a>(
-    query: &Query,
-    elements: Elements<'a>,
-    budget: &mut Budget,
-) -> Result<End<'a>, Overrun> {
+fn query_elements<'a>(query: &Query, elements: Elements<'a>, budget: &mut Budget) -> Result<End<'a>, Overrun> {
     let mut all = Vec::new();
     for element in elements.iter() {
         budget.charge(1)?;
@@ -203,9 +172,7 @@ fn query_elements<'a>(
     Ok(if query.all {
         End::Found(Selected::Value(Value::Array(all)))
     } else {
-        End::Missing {
-            looked: query.then.is_none(),
-        }
+        End::Missing { looked: query.then.is_none() }
     })
 }
 
@@ -252,9 +219,7 @@ pub(crate) fn is_object(node: Node<'_>) -> bool {
 pub(crate) fn members(node: Node<'_>) -> Vec<(std::borrow::Cow<'_, str>, Node<'_>)> {
     match node {
         Node::Message(document, part) => document.members(part),
-        Node::Json(value @ Value::Object(_)) => {
-            crate::document::Document::members(value, Part::ROOT)
-        }
+        Node::Json(value @ Value::Object(_)) => crate::document::Document::members(value, Part::ROOT),
         _ => Vec::new(),
     }
 }
@@ -284,9 +249,7 @@ pub(super) fn charge(node: Node<'_>, budget: &mut Budget) -> Result<(), Overrun>
         Node::Json(Value::String(text)) => budget.charge(VALUE + text.len()),
         Node::Json(Value::Array(elements)) => {
             budget.charge(VALUE)?;
-            elements
-                .iter()
-                .try_for_each(|element| charge(Node::Json(element), budget))
+            elements.iter().try_for_each(|element| charge(Node::Json(element), budget))
         }
         Node::Json(Value::Object(members)) => {
             budget.charge(VALUE)?;
@@ -298,13 +261,10 @@ pub(super) fn charge(node: Node<'_>, budget: &mut Budget) -> Result<(), Overrun>
         Node::Json(_) => budget.charge(VALUE),
         Node::Message(document, part) => {
             budget.charge(VALUE)?;
-            document
-                .members(part)
-                .into_iter()
-                .try_for_each(|(name, member)| {
-                    budget.charge(name.len())?;
-                    charge(member, budget)
-                })
+            document.members(part).into_iter().try_for_each(|(name, member)| {
+                budget.charge(name.len())?;
+                charge(member, budget)
+            })
         }
     }
 }

@@ -43,9 +43,7 @@ impl Document for Check {
             AUTH => &["identity", "decided"],
             _ => &[],
         };
-        keys.iter()
-            .filter_map(|key| Some((Cow::Borrowed(*key), self.member(part, key)?)))
-            .collect()
+        keys.iter().filter_map(|key| Some((Cow::Borrowed(*key), self.member(part, key)?))).collect()
     }
 
     fn empty<'a>(&'a self, part: Part, key: &str) -> Option<Node<'a>> {
@@ -58,19 +56,12 @@ impl Document for Check {
 
     fn json(&self) -> Cow<'_, Value> {
         let members = self.members(Part::ROOT).into_iter();
-        Cow::Owned(Value::Object(
-            members
-                .map(|(key, node)| (key.into_owned(), node.to_value()))
-                .collect::<Map<_, _>>(),
-        ))
+        Cow::Owned(Value::Object(members.map(|(key, node)| (key.into_owned(), node.to_value())).collect::<Map<_, _>>()))
     }
 }
 
 fn check() -> Check {
-    Check {
-        identity: json!({"sub": "john", "groups": [{"name": "a"}, {"name": "b"}]}),
-        reads: AtomicUsize::new(0),
-    }
+    Check { identity: json!({"sub": "john", "groups": [{"name": "a"}, {"name": "b"}]}), reads: AtomicUsize::new(0) }
 }
 
 #[test]
@@ -84,34 +75,18 @@ fn computed_members_are_values_like_others() {
         ("request.raw_body", json!("AP8=")),
         (r#"request.raw_body == "AP8=""#, json!(true)),
         ("request.headers", json!({"host": "h.io"})),
-        (
-            "request",
-            json!({"method": "GET", "headers": {"host": "h.io"}, "size": 10, "raw_body": "AP8="}),
-        ),
+        ("request", json!({"method": "GET", "headers": {"host": "h.io"}, "size": 10, "raw_body": "AP8="})),
         ("[request.headers]", json!([{"host": "h.io"}])),
-        (
-            "request.headers.map(k, request.headers[k])",
-            json!(["h.io"]),
-        ),
+        ("request.headers.map(k, request.headers[k])", json!(["h.io"])),
         ("size(request)", json!(4)),
         (r#"request.headers == {"host": "h.io"}"#, json!(true)),
         (r#"{"host": "h.io"} == request.headers"#, json!(true)),
-        (
-            r#"auth.identity.groups.exists(g, g.name == "b")"#,
-            json!(true),
-        ),
+        (r#"auth.identity.groups.exists(g, g.name == "b")"#, json!(true)),
         ("auth.identity.groups[1].name", json!("b")),
         ("auth.decided", json!(false)),
         ("metadata", json!(null)),
     ] {
-        assert_eq!(
-            Program::expression(source)
-                .unwrap()
-                .evaluate(&check)
-                .unwrap(),
-            wanted,
-            "{source}"
-        );
+        assert_eq!(Program::expression(source).unwrap().evaluate(&check).unwrap(), wanted, "{source}");
     }
 }
 
@@ -132,34 +107,17 @@ fn empty_scalars_read_as_empty_but_are_not_there() {
         ("request.?query.hasValue()", json!(false)),
         (r#"[request][0].?query.orValue("none")"#, json!("none")),
         (r#"request[?"query"].hasValue()"#, json!(false)),
-        (
-            r#"["query"].map(k, request[?k].hasValue())"#,
-            json!([false]),
-        ),
+        (r#"["query"].map(k, request[?k].hasValue())"#, json!([false])),
         (r#"optional.of(request).query.hasValue()"#, json!(false)),
         (r#""query" in request"#, json!(false)),
         (r#"request.exists(k, k == "query")"#, json!(false)),
     ] {
-        assert_eq!(
-            Program::expression(source)
-                .unwrap()
-                .evaluate(&check)
-                .unwrap(),
-            wanted,
-            "{source}"
-        );
+        assert_eq!(Program::expression(source).unwrap().evaluate(&check).unwrap(), wanted, "{source}");
     }
     // Other keys, and those of maps, stay errors.
     for source in ["request.nope", "request.headers.query"] {
-        let error = Program::expression(source)
-            .unwrap()
-            .evaluate(&check)
-            .unwrap_err();
-        assert!(
-            error.message.starts_with("no such key: "),
-            "{}",
-            error.message
-        );
+        let error = Program::expression(source).unwrap().evaluate(&check).unwrap_err();
+        assert!(error.message.starts_with("no such key: "), "{}", error.message);
     }
 }
 
@@ -167,21 +125,12 @@ fn empty_scalars_read_as_empty_but_are_not_there() {
 fn only_what_is_named_is_read() {
     for (source, reads) in [
         ("request.method", 2),
-        (
-            r#"request.method == "GET" && request.headers.host == "h.io""#,
-            5,
-        ),
-        (
-            r#"request.method == "POST" && request.headers.host == "h.io""#,
-            2,
-        ),
+        (r#"request.method == "GET" && request.headers.host == "h.io""#, 5),
+        (r#"request.method == "POST" && request.headers.host == "h.io""#, 2),
         ("true || request.method == 'GET'", 0),
     ] {
         let check = check();
-        Program::expression(source)
-            .unwrap()
-            .evaluate(&check)
-            .unwrap();
+        Program::expression(source).unwrap().evaluate(&check).unwrap();
         assert_eq!(check.reads.load(Ordering::Relaxed), reads, "{source}");
     }
 }

@@ -11,31 +11,19 @@ const STACK: usize = 3 << 19;
 
 fn on_small_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .stack_size(STACK)
-            .spawn_scoped(scope, work)
-            .unwrap()
-            .join()
-            .unwrap()
+        std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).unwrap().join().unwrap()
     })
 }
 
 /// Expressions that nest `levels` deep, one per way to nest.
 fn nested(levels: usize) -> Vec<(&'static str, String)> {
-    let around = |open: &str, inner: &str, close: &str| {
-        format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
-    };
+    let around =
+        |open: &str, inner: &str, close: &str| format!("{}{inner}{}", open.repeat(levels), close.repeat(levels));
     vec![
         ("sum", format!("1{}", "+1".repeat(levels))),
-        (
-            "sum of unknowns",
-            format!("dyn(1){}", "+dyn(1)".repeat(levels)),
-        ),
+        ("sum of unknowns", format!("dyn(1){}", "+dyn(1)".repeat(levels))),
         ("fields", format!("auth{}", ".a".repeat(levels))),
-        (
-            "fields of a literal",
-            format!("{{}}{}", ".a".repeat(levels)),
-        ),
+        ("fields of a literal", format!("{{}}{}", ".a".repeat(levels))),
         ("optional fields", format!("auth{}", ".?a".repeat(levels))),
         ("indices", format!("auth{}", "['a']".repeat(levels))),
         ("calls", format!("'a'{}", ".lowerAscii()".repeat(levels))),
@@ -49,10 +37,7 @@ fn nested(levels: usize) -> Vec<(&'static str, String)> {
         ("functions", around("size([", "1", "])")),
         ("conversions", around("string(", "1", ")")),
         ("mapped lists", format!("[1]{}", ".map(x,x)".repeat(levels))),
-        (
-            "mapped options",
-            format!("optional.of(1){}", ".optMap(x,x)".repeat(levels)),
-        ),
+        ("mapped options", format!("optional.of(1){}", ".optMap(x,x)".repeat(levels))),
         ("open parentheses", "(".repeat(levels)),
         ("open texts", "'".repeat(levels)),
         ("signs", format!("{}1", "-".repeat(levels))),
@@ -62,15 +47,7 @@ fn nested(levels: usize) -> Vec<(&'static str, String)> {
 #[test]
 fn deep_expressions_are_refused_or_run() {
     let document = json!({"auth": {}});
-    for levels in [
-        10,
-        90,
-        DEPTH_LIMIT / 2,
-        DEPTH_LIMIT - 2,
-        DEPTH_LIMIT + 10,
-        1_000,
-        5_000,
-    ] {
+    for levels in [10, 90, DEPTH_LIMIT / 2, DEPTH_LIMIT - 2, DEPTH_LIMIT + 10, 1_000, 5_000] {
         for (kind, source) in nested(levels) {
             let started = Instant::now();
             on_small_stack(|| match Program::expression(&source) {
@@ -79,11 +56,7 @@ fn deep_expressions_are_refused_or_run() {
                 }
                 Err(error) => assert!(error.message.len() < SOURCE_LIMIT, "{kind}"),
             });
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "{kind}, {levels} levels: {:?}",
-                started.elapsed()
-            );
+            assert!(started.elapsed() < Duration::from_secs(20), "{kind}, {levels} levels: {:?}", started.elapsed());
         }
     }
 }
@@ -107,28 +80,18 @@ fn chains_within_the_limit_are_accepted() {
 #[test]
 fn limits_are_told() {
     for (source, message) in [
-        (
-            "1".repeat(SOURCE_LIMIT + 1),
-            "the expression is 16385 bytes long; the limit is 16384",
-        ),
-        (
-            format!("1{}", "+1".repeat(DEPTH_LIMIT)),
-            "the expression is nested 251 levels deep; the limit is 250",
-        ),
+        ("1".repeat(SOURCE_LIMIT + 1), "the expression is 16385 bytes long; the limit is 16384"),
+        (format!("1{}", "+1".repeat(DEPTH_LIMIT)), "the expression is nested 251 levels deep; the limit is 250"),
     ] {
         assert_eq!(Program::expression(&source).unwrap_err().message, message);
     }
     let inside = |levels: usize| {
-        let loops: String = (0..levels)
-            .map(|level| format!("[1].map(x{level},"))
-            .collect();
+        let loops: String = (0..levels).map(|level| format!("[1].map(x{level},")).collect();
         format!("{loops}1{}", ")".repeat(levels))
     };
     assert!(Program::expression(&inside(COMPREHENSION_LIMIT)).is_ok());
     assert_eq!(
-        Program::expression(&inside(COMPREHENSION_LIMIT + 1))
-            .unwrap_err()
-            .message,
+        Program::expression(&inside(COMPREHENSION_LIMIT + 1)).unwrap_err().message,
         "the expression has 5 comprehensions inside one another; the limit is 4"
     );
     // One after the other is not one inside the other.
@@ -177,16 +140,11 @@ fn evaluations_end() {
         assert!(started.elapsed() < Duration::from_secs(15), "{source}: {:?}", started.elapsed());
     }
     // Searching takes time in proportion to the text.
-    let program =
-        Program::expression("auth.text.indexOf(auth.needle) + auth.text.lastIndexOf(auth.needle)")
-            .unwrap();
+    let program = Program::expression("auth.text.indexOf(auth.needle) + auth.text.lastIndexOf(auth.needle)").unwrap();
     assert_eq!(program.evaluate(&document).unwrap(), json!(-2));
     // The next evaluation starts anew.
     assert_eq!(
-        Program::expression("auth.numbers.map(n, n + 1).size()")
-            .unwrap()
-            .evaluate(&document)
-            .unwrap(),
+        Program::expression("auth.numbers.map(n, n + 1).size()").unwrap().evaluate(&document).unwrap(),
         json!(1_000)
     );
 }
@@ -194,15 +152,11 @@ fn evaluations_end() {
 #[test]
 fn what_people_write_is_far_from_the_limit() {
     let groups: Vec<String> = (0..500).map(|number| format!("group-{number}")).collect();
-    let grants: Vec<Value> = (0..50)
-        .map(|number| json!({"path": format!("/p{number}"), "groups": groups}))
-        .collect();
-    let document = json!({"auth": {"identity": {"groups": groups}, "metadata": {"grants": grants}}, "request": {"path": "/p49"}});
+    let grants: Vec<Value> = (0..50).map(|number| json!({"path": format!("/p{number}"), "groups": groups})).collect();
+    let document =
+        json!({"auth": {"identity": {"groups": groups}, "metadata": {"grants": grants}}, "request": {"path": "/p49"}});
     for (source, wanted) in [
-        (
-            "auth.identity.groups.exists(g, g == 'group-499' && g in ['a', 'b', 'group-499'])",
-            true,
-        ),
+        ("auth.identity.groups.exists(g, g == 'group-499' && g in ['a', 'b', 'group-499'])", true),
         (
             "auth.metadata.grants.exists(p, p.path == request.path && p.groups.exists(g, g in auth.identity.groups))",
             true,
@@ -212,11 +166,7 @@ fn what_people_write_is_far_from_the_limit() {
             true,
         ),
     ] {
-        assert_eq!(
-            Program::predicate(source).unwrap().test(&document),
-            Ok(wanted),
-            "{source}"
-        );
+        assert_eq!(Program::predicate(source).unwrap().test(&document), Ok(wanted), "{source}");
     }
 }
 
@@ -227,11 +177,7 @@ fn types_that_grow_without_end_are_cut() {
     let _ = Program::expression(&source);
     let source = format!("[{}]", "[[[[[[[[[]]]]]]]]],{{}:{{}:{{}:{}}}},".repeat(300));
     let _ = Program::expression(&source);
-    assert!(
-        started.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
 
 /// What expressions are made of, so that mixtures are not refused right away.
@@ -264,12 +210,7 @@ fn corpus() -> Vec<String> {
     include_str!("cases.yaml")
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- { cel: "))
-        .filter_map(|line| {
-            serde_json::Deserializer::from_str(line)
-                .into_iter::<String>()
-                .next()?
-                .ok()
-        })
+        .filter_map(|line| serde_json::Deserializer::from_str(line).into_iter::<String>().next()?.ok())
         .collect()
 }
 
@@ -285,11 +226,7 @@ fn exercise(source: &str) -> Result<(), TestCaseError> {
     ];
     for error in outcomes.into_iter().filter_map(Result::err) {
         let told = error.message.contains("SECRET") || error.message.contains("7301");
-        prop_assert!(
-            !told || source.contains("SECRET") || source.contains("7301"),
-            "{source}: {}",
-            error.message
-        );
+        prop_assert!(!told || source.contains("SECRET") || source.contains("7301"), "{source}: {}", error.message);
     }
     Ok(())
 }

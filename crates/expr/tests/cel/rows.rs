@@ -25,10 +25,7 @@ fn document() -> Value {
 
 fn check(source: &str, wanted: &Value, document: &Value) {
     match evaluate(source, false, document) {
-        Ok(found) => assert!(
-            same(wanted, &found),
-            "{source}: wanted {wanted}, found {found}"
-        ),
+        Ok(found) => assert!(same(wanted, &found), "{source}: wanted {wanted}, found {found}"),
         Err(failure) => panic!("{source}: {failure:?}"),
     }
 }
@@ -46,10 +43,7 @@ fn values() {
     for (source, wanted) in [
         ("auth.identity.username", json!("john")),
         ("auth.identity.age", json!(42)),
-        (
-            "auth.identity.age == 42 && auth.identity.age == 42.0 && auth.identity.age >= 42u",
-            json!(true),
-        ),
+        ("auth.identity.age == 42 && auth.identity.age == 42.0 && auth.identity.age >= 42u", json!(true)),
         ("42 == auth.identity.age", json!(true)),
         (r#"auth.identity.age == "42""#, json!(false)),
         ("auth.identity.age + 1.0", json!(43)),
@@ -58,49 +52,28 @@ fn values() {
         ("has(auth.identity.missing)", json!(false)),
         (r#"auth.?missing.?x.orValue("d")"#, json!("d")),
         ("auth.identity.?username", json!("john")),
-        (
-            r#"auth.identity[?"missing"].orValue("none")"#,
-            json!("none"),
-        ),
+        (r#"auth.identity[?"missing"].orValue("none")"#, json!("none")),
         ("auth.identity.n", json!(null)),
-        (
-            "has(auth.identity.n) && auth.identity.n == null",
-            json!(true),
-        ),
+        ("has(auth.identity.n) && auth.identity.n == null", json!(true)),
         (r#""admin" in auth.identity.roles"#, json!(true)),
         (r#""username" in auth.identity"#, json!(true)),
         ("size(auth.identity.roles)", json!(2)),
-        (
-            r#"auth.identity.roles.map(r, r + "!")"#,
-            json!(["user!", "admin!"]),
-        ),
+        (r#"auth.identity.roles.map(r, r + "!")"#, json!(["user!", "admin!"])),
         (r#"auth.identity.roles.join(",")"#, json!("user,admin")),
         ("auth.identity.addr", json!({"zip": 98})),
-        (
-            r#"{"a": 1, "b": auth.identity.age}"#,
-            json!({"a": 1, "b": 42}),
-        ),
+        (r#"{"a": 1, "b": auth.identity.age}"#, json!({"a": 1, "b": 42})),
         ("9007199254740993", json!("9007199254740993")),
         ("18446744073709551615u", json!("18446744073709551615")),
         ("auth.identity.big", json!(9_007_199_254_740_992_i64)),
         (r#"b"abc""#, json!("YWJj")),
-        (
-            r#"timestamp("2023-01-01T00:00:00Z")"#,
-            json!("2023-01-01T00:00:00Z"),
-        ),
-        (
-            "timestamp(int(auth.identity.exp))",
-            json!("2023-11-14T22:13:20Z"),
-        ),
+        (r#"timestamp("2023-01-01T00:00:00Z")"#, json!("2023-01-01T00:00:00Z")),
+        ("timestamp(int(auth.identity.exp))", json!("2023-11-14T22:13:20Z")),
         (r#"duration("90s")"#, json!("90s")),
         (r#"duration("-90.25s")"#, json!("-90.25s")),
         ("type(auth.identity.age) == double", json!(true)),
         (r#"request.headers["x-a"]"#, json!("1")),
         ("request.time.seconds", json!(1_700_000_000)),
-        (
-            "request.time",
-            json!({"seconds": 1_700_000_000, "nanos": 5}),
-        ),
+        ("request.time", json!({"seconds": 1_700_000_000, "nanos": 5})),
         (r#"request.path.split("?")[0]"#, json!("/a/b")),
         (r#"request.url_path.split("/")[2]"#, json!("b")),
         (r#"request.path.matches("^/a")"#, json!(true)),
@@ -119,32 +92,17 @@ fn values() {
         (r#"{"zip": 98} == auth.identity.addr"#, json!(true)),
         (r#"{"zip": 99} == auth.identity.addr"#, json!(false)),
         (r#"{"zip": 98} != auth.identity.addr"#, json!(false)),
-        (
-            r#"[{"name": "a"}, {"name": "b"}] == auth.identity.people"#,
-            json!(true),
-        ),
+        (r#"[{"name": "a"}, {"name": "b"}] == auth.identity.people"#, json!(true)),
         (r#"{"name": "b"} in auth.identity.people"#, json!(true)),
         (r#"auth.identity.addr in [{"zip": 98}]"#, json!(true)),
-        (
-            r#"optional.of({"zip": 98}) == auth.?identity.?addr"#,
-            json!(true),
-        ),
+        (r#"optional.of({"zip": 98}) == auth.?identity.?addr"#, json!(true)),
         ("auth.identity == auth.identity", json!(true)),
         ("auth.identity == auth.identity.roles", json!(false)),
         (r#"[auth.identity.addr] == ["x"]"#, json!(false)),
         (r#"auth.identity.addr == "x""#, json!(false)),
-        (
-            r#"auth.identity.people.exists(p, p.name == "b")"#,
-            json!(true),
-        ),
-        (
-            "auth.identity.people.filter(p, has(p.name)).size()",
-            json!(2),
-        ),
-        (
-            r#"auth.identity.people.map(p, p.?nope.orValue("-"))"#,
-            json!(["-", "-"]),
-        ),
+        (r#"auth.identity.people.exists(p, p.name == "b")"#, json!(true)),
+        ("auth.identity.people.filter(p, has(p.name)).size()", json!(2)),
+        (r#"auth.identity.people.map(p, p.?nope.orValue("-"))"#, json!(["-", "-"])),
         // Numbers mix where their types are known only at run time.
         ("auth.identity.age + 1", json!(43)),
         ("1 + auth.identity.age", json!(43)),
@@ -155,19 +113,13 @@ fn values() {
         // Names of variables may hide roots; a leading point finds them again.
         ("[1].map(auth, auth + 1)", json!([2])),
         ("[1].map(auth, .auth.identity.age)", json!([42])),
-        (
-            r#"[{"method": "x"}].map(request, request.method)"#,
-            json!(["x"]),
-        ),
+        (r#"[{"method": "x"}].map(request, request.method)"#, json!(["x"])),
         // Texts.
         (
             r#""%s %s".format([auth.identity.addr, [1, "a", null, true, 2.5]])"#,
             json!(r#"{"zip":98} [1, "a", null, true, 2.5]"#),
         ),
-        (
-            r#""%d|%.2f|%e".format([auth.identity.age, auth.identity.f, 1200.0])"#,
-            json!("42|1.50|1.200000e+03"),
-        ),
+        (r#""%d|%.2f|%e".format([auth.identity.age, auth.identity.f, 1200.0])"#, json!("42|1.50|1.200000e+03")),
         (r#""héllo héllo".lastIndexOf("llo", 3)"#, json!(2)),
         (r#""héllo héllo".lastIndexOf("llo")"#, json!(8)),
         (r#""héllo héllo".indexOf("llo", 3)"#, json!(8)),
@@ -186,18 +138,9 @@ fn failures() {
         ("has(auth.missing.x)", "no such key: missing"),
         ("auth.identity.?missing", "optional.none() dereference"),
         ("auth.identity.roles[5]", "index out of bounds: 5"),
-        (
-            r#"{1: "x"}"#,
-            "a map with keys of type 'int' has no JSON form",
-        ),
-        (
-            "timestamp(auth.identity.exp)",
-            "no such overload: timestamp(double)",
-        ),
-        (
-            r#"duration("1d")"#,
-            "the value cannot be converted to duration",
-        ),
+        (r#"{1: "x"}"#, "a map with keys of type 'int' has no JSON form"),
+        ("timestamp(auth.identity.exp)", "no such overload: timestamp(double)"),
+        (r#"duration("1d")"#, "the value cannot be converted to duration"),
         ("1/0", "division by zero"),
         ("1.0/0.0", "the number +Inf has no JSON form"),
         (r#"request.headers["x-b"]"#, "no such key: x-b"),
@@ -210,24 +153,12 @@ fn failures() {
         (r#""hello".substring(10)"#, "index out of range: 10"),
         ("auth.identity.people.map(p, p.nope)", "no such key: nope"),
         ("auth.identity.roles.map(p, p.nope)", "no such key: nope"),
-        (
-            r#""x".matches(auth.identity.username + "(")"#,
-            "invalid regular expression",
-        ),
+        (r#""x".matches(auth.identity.username + "(")"#, "invalid regular expression"),
         // Keys and indices that were computed from the document are not told.
         ("request.headers[request.host]", "no such key"),
-        (
-            "auth.identity.roles[int(auth.identity.age)]",
-            "index out of bounds",
-        ),
-        (
-            "request.host.charAt(int(auth.identity.age))",
-            "index out of range",
-        ),
-        (
-            "int(request.headers.authorization)",
-            "the value cannot be converted to int",
-        ),
+        ("auth.identity.roles[int(auth.identity.age)]", "index out of bounds"),
+        ("request.host.charAt(int(auth.identity.age))", "index out of range"),
+        ("int(request.headers.authorization)", "the value cannot be converted to int"),
     ] {
         check_failure(source, message, &document);
     }
@@ -254,46 +185,22 @@ fn roots_that_are_not_there_are_null() {
 #[test]
 fn refusals() {
     for (source, message) in [
-        (
-            "context.request.http.method",
-            "<input>:1:1: undeclared reference to 'context' (in container '')",
-        ),
+        ("context.request.http.method", "<input>:1:1: undeclared reference to 'context' (in container '')"),
         ("auth.identity.", "Syntax error"),
-        (
-            "1u == 1",
-            "found no matching overload for '_==_' applied to '(uint, int)'",
-        ),
+        ("1u == 1", "found no matching overload for '_==_' applied to '(uint, int)'"),
         (r#"true && "x""#, "expected type 'bool' but found 'string'"),
         ("now", "undeclared reference to 'now'"),
-        (
-            "auth == null",
-            "found no matching overload for '_==_' applied to '(map(string, dyn), null_type)'",
-        ),
-        (
-            r#""%d".format([1.0])"#,
-            "decimal clause can only be used on integers, was given double",
-        ),
-        (
-            r#"request.path.matches("[a")"#,
-            "error parsing regexp: missing closing ]: `[a`",
-        ),
-        (
-            "auth[1]",
-            "found no matching overload for '_[_]' applied to '(map(string, dyn), int)'",
-        ),
+        ("auth == null", "found no matching overload for '_==_' applied to '(map(string, dyn), null_type)'"),
+        (r#""%d".format([1.0])"#, "decimal clause can only be used on integers, was given double"),
+        (r#"request.path.matches("[a")"#, "error parsing regexp: missing closing ]: `[a`"),
+        ("auth[1]", "found no matching overload for '_[_]' applied to '(map(string, dyn), int)'"),
         ("[1, 2][?0] + 1", "applied to '(optional_type(int), int)'"),
         ("[?1]", "expected type 'optional_type(int)' but found 'int'"),
-        (
-            "[1].map(x, x.y)",
-            "type 'int' does not support field selection",
-        ),
+        ("[1].map(x, x.y)", "type 'int' does not support field selection"),
         ("Message{field: 1}", "undeclared reference to 'Message'"),
         ("if", "reserved identifier: if"),
         ("true ? 1 :", "Syntax error"),
-        (
-            &format!("{}1{}", "(".repeat(100), ")".repeat(100)),
-            "the expression is nested too deeply",
-        ),
+        (&format!("{}1{}", "(".repeat(100), ")".repeat(100)), "the expression is nested too deeply"),
     ] {
         match evaluate(source, false, &json!({})) {
             Err(Failure::Refused(found)) => {
@@ -318,21 +225,9 @@ fn refusals_show_every_place() {
     );
     // Places are counted in characters, not bytes.
     let error = Program::expression(r#""éé" + foo"#).unwrap_err();
-    assert!(
-        error
-            .message
-            .starts_with("ERROR: <input>:1:8: undeclared reference"),
-        "{}",
-        error.message
-    );
+    assert!(error.message.starts_with("ERROR: <input>:1:8: undeclared reference"), "{}", error.message);
     let error = Program::expression(r#""éé" + )"#).unwrap_err();
-    assert!(
-        error
-            .message
-            .starts_with("ERROR: <input>:1:8: Syntax error"),
-        "{}",
-        error.message
-    );
+    assert!(error.message.starts_with("ERROR: <input>:1:8: Syntax error"), "{}", error.message);
 }
 
 #[test]
@@ -346,10 +241,7 @@ fn predicates_must_be_boolean() {
         ("[]", "list(dyn)"),
     ] {
         let error = Program::predicate(source).unwrap_err();
-        assert_eq!(
-            error.message,
-            format!("type error: got {found}, wanted bool output type")
-        );
+        assert_eq!(error.message, format!("type error: got {found}, wanted bool output type"));
     }
     let document = document();
     for (source, wanted) in [
@@ -362,36 +254,17 @@ fn predicates_must_be_boolean() {
         (r#""GET" == request.method"#, true),
         (r#"request.size == "10""#, false),
     ] {
-        assert_eq!(
-            Program::predicate(source).unwrap().test(&document).unwrap(),
-            wanted,
-            "{source}"
-        );
+        assert_eq!(Program::predicate(source).unwrap().test(&document).unwrap(), wanted, "{source}");
     }
     for (source, message) in [
         ("auth.identity.missing == 1", "no such key: missing"),
         (r#"auth.identity.missing == "x""#, "no such key: missing"),
-        (
-            "auth.identity.username",
-            "type error: got string, wanted bool output type",
-        ),
-        (
-            "auth.identity.n",
-            "type error: got null_type, wanted bool output type",
-        ),
-        (
-            "auth.identity.roles",
-            "type error: got list, wanted bool output type",
-        ),
-        (
-            "dyn(request.method)",
-            "type error: got string, wanted bool output type",
-        ),
+        ("auth.identity.username", "type error: got string, wanted bool output type"),
+        ("auth.identity.n", "type error: got null_type, wanted bool output type"),
+        ("auth.identity.roles", "type error: got list, wanted bool output type"),
+        ("dyn(request.method)", "type error: got string, wanted bool output type"),
     ] {
-        let error = Program::predicate(source)
-            .unwrap()
-            .test(&document)
-            .unwrap_err();
+        let error = Program::predicate(source).unwrap().test(&document).unwrap_err();
         assert_eq!(error.message, message, "{source}");
     }
 }

@@ -14,8 +14,7 @@ use serde_json::{Map, Value, json};
 use usher_engine::request::{Address, Metadata, Peer, Port, Time};
 use usher_engine::{Request, RequestParts};
 use usher_proto::envoy::config::core::v3::{
-    Address as WireAddress, HeaderMap, Metadata as WireMetadata, address, envoy_internal_address,
-    socket_address,
+    Address as WireAddress, HeaderMap, Metadata as WireMetadata, address, envoy_internal_address, socket_address,
 };
 use usher_proto::envoy::service::auth::v3::CheckRequest;
 use usher_proto::envoy::service::auth::v3::attribute_context::Peer as WirePeer;
@@ -40,10 +39,7 @@ pub(crate) fn request(check: CheckRequest) -> Option<Request> {
     };
     Some(Request::new(RequestParts {
         id,
-        time: request.time.map(|time| Time {
-            seconds: time.seconds,
-            nanos: time.nanos,
-        }),
+        time: request.time.map(|time| Time { seconds: time.seconds, nanos: time.nanos }),
         protocol: http.protocol,
         scheme: http.scheme,
         host: http.host,
@@ -107,17 +103,9 @@ fn joined(list: &HeaderMap) -> BTreeMap<String, String> {
 fn list_to_json(list: HeaderMap) -> Value {
     let headers = list.headers.into_iter().map(|header| {
         let raw_value = STANDARD.encode(&header.raw_value);
-        let members = [
-            ("key", header.key),
-            ("value", header.value),
-            ("raw_value", raw_value),
-        ];
+        let members = [("key", header.key), ("value", header.value), ("raw_value", raw_value)];
         let members = members.into_iter().filter(|(_, text)| !text.is_empty());
-        Value::Object(
-            members
-                .map(|(name, text)| (name.to_owned(), text.into()))
-                .collect(),
-        )
+        Value::Object(members.map(|(name, text)| (name.to_owned(), text.into())).collect())
     });
     json!({ "headers": headers.collect::<Vec<_>>() })
 }
@@ -143,15 +131,10 @@ fn address(address: WireAddress) -> Option<Address> {
                 None => Port::Number(0),
             },
         },
-        address::Address::Pipe(pipe) => Address::Pipe {
-            path: pipe.path,
-            mode: pipe.mode,
-        },
+        address::Address::Pipe(pipe) => Address::Pipe { path: pipe.path, mode: pipe.mode },
         address::Address::EnvoyInternalAddress(internal) => Address::Internal {
             server_listener_name: match internal.address_name_specifier {
-                Some(envoy_internal_address::AddressNameSpecifier::ServerListenerName(name)) => {
-                    name
-                }
+                Some(envoy_internal_address::AddressNameSpecifier::ServerListenerName(name)) => name,
                 None => String::new(),
             },
             endpoint_id: internal.endpoint_id,
@@ -163,19 +146,12 @@ fn metadata(metadata: WireMetadata) -> Metadata {
     let untyped = metadata.filter_metadata.into_iter();
     let typed = metadata.typed_filter_metadata.into_iter();
     Metadata {
-        filter_metadata: untyped
-            .map(|(name, value)| (name, struct_to_json(value).into()))
-            .collect(),
+        filter_metadata: untyped.map(|(name, value)| (name, struct_to_json(value).into())).collect(),
         typed_filter_metadata: typed
             .map(|(name, any)| {
-                let members = [
-                    ("type_url", any.type_url),
-                    ("value", STANDARD.encode(any.value)),
-                ];
-                let object: Map<_, _> = members
-                    .map(|(name, text)| (name.to_owned(), text.into()))
-                    .into_iter()
-                    .collect();
+                let members = [("type_url", any.type_url), ("value", STANDARD.encode(any.value))];
+                let object: Map<_, _> =
+                    members.map(|(name, text)| (name.to_owned(), text.into())).into_iter().collect();
                 (name, object.into())
             })
             .collect(),
@@ -186,35 +162,20 @@ fn metadata(metadata: WireMetadata) -> Metadata {
 mod tests {
     use std::collections::HashSet;
 
-    use usher_proto::envoy::config::core::v3::{
-        EnvoyInternalAddress, HeaderValue, Pipe, SocketAddress,
-    };
+    use usher_proto::envoy::config::core::v3::{EnvoyInternalAddress, HeaderValue, Pipe, SocketAddress};
     use usher_proto::envoy::service::auth::v3::AttributeContext;
-    use usher_proto::envoy::service::auth::v3::attribute_context::{
-        HttpRequest, Request as WireRequest, TlsSession,
-    };
+    use usher_proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as WireRequest, TlsSession};
     use usher_proto::{Any, Kind, Struct, Timestamp, Value as WireValue};
 
     use super::*;
 
     fn check(http: HttpRequest) -> CheckRequest {
-        let request = WireRequest {
-            time: None,
-            http: Some(http),
-        };
-        CheckRequest {
-            attributes: Some(AttributeContext {
-                request: Some(request),
-                ..AttributeContext::default()
-            }),
-        }
+        let request = WireRequest { time: None, http: Some(http) };
+        CheckRequest { attributes: Some(AttributeContext { request: Some(request), ..AttributeContext::default() }) }
     }
 
     fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
-        entries
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -225,30 +186,15 @@ mod tests {
             ..SocketAddress::default()
         };
         let internal = EnvoyInternalAddress {
-            address_name_specifier: Some(
-                envoy_internal_address::AddressNameSpecifier::ServerListenerName("l".to_owned()),
-            ),
+            address_name_specifier: Some(envoy_internal_address::AddressNameSpecifier::ServerListenerName(
+                "l".to_owned(),
+            )),
             endpoint_id: "e".to_owned(),
         };
-        let value = WireValue {
-            kind: Some(Kind::NumberValue(5.0)),
-        };
+        let value = WireValue { kind: Some(Kind::NumberValue(5.0)) };
         let metadata = WireMetadata {
-            filter_metadata: [(
-                "f".to_owned(),
-                Struct {
-                    fields: [("n".to_owned(), value)].into(),
-                },
-            )]
-            .into(),
-            typed_filter_metadata: [(
-                "t".to_owned(),
-                Any {
-                    type_url: "u".to_owned(),
-                    value: vec![1, 2],
-                },
-            )]
-            .into(),
+            filter_metadata: [("f".to_owned(), Struct { fields: [("n".to_owned(), value)].into() })].into(),
+            typed_filter_metadata: [("t".to_owned(), Any { type_url: "u".to_owned(), value: vec![1, 2] })].into(),
         };
         let mut check = check(HttpRequest {
             id: "42".to_owned(),
@@ -264,95 +210,42 @@ mod tests {
             ..HttpRequest::default()
         });
         let attributes = check.attributes.as_mut().unwrap();
-        attributes.request.as_mut().unwrap().time = Some(Timestamp {
-            seconds: 7,
-            nanos: 8,
-        });
+        attributes.request.as_mut().unwrap().time = Some(Timestamp { seconds: 7, nanos: 8 });
         attributes.source = Some(WirePeer {
-            address: Some(WireAddress {
-                address: Some(address::Address::SocketAddress(socket)),
-            }),
+            address: Some(WireAddress { address: Some(address::Address::SocketAddress(socket)) }),
             service: "s".to_owned(),
             labels: map(&[("app", "web")]),
             principal: "p".to_owned(),
             certificate: "c".to_owned(),
         });
-        let address = WireAddress {
-            address: Some(address::Address::EnvoyInternalAddress(internal)),
-        };
-        attributes.destination = Some(WirePeer {
-            address: Some(address),
-            ..WirePeer::default()
-        });
+        let address = WireAddress { address: Some(address::Address::EnvoyInternalAddress(internal)) };
+        attributes.destination = Some(WirePeer { address: Some(address), ..WirePeer::default() });
         attributes.context_extensions = map(&[("host", "other")]);
         attributes.metadata_context = Some(metadata);
-        attributes.tls_session = Some(TlsSession {
-            sni: "sni".to_owned(),
-        });
+        attributes.tls_session = Some(TlsSession { sni: "sni".to_owned() });
 
         let request = request(check).unwrap();
         let parts = request.parts();
         assert_eq!(
-            (
-                parts.id.as_str(),
-                parts.method.as_str(),
-                parts.host.as_str()
-            ),
+            (parts.id.as_str(), parts.method.as_str(), parts.host.as_str()),
             ("from-header", "GET", "Example.com:443")
         );
-        assert_eq!(
-            (parts.scheme.as_str(), parts.protocol.as_str(), parts.size),
-            ("https", "HTTP/2", -1)
-        );
+        assert_eq!((parts.scheme.as_str(), parts.protocol.as_str(), parts.size), ("https", "HTTP/2", -1));
         assert_eq!((request.url_path(), request.query()), ("/p", "q"));
-        assert_eq!(
-            (parts.body.as_str(), parts.raw_body.as_slice()),
-            ("text", &[0xff, 0][..])
-        );
-        assert_eq!(
-            parts.time,
-            Some(Time {
-                seconds: 7,
-                nanos: 8
-            })
-        );
+        assert_eq!((parts.body.as_str(), parts.raw_body.as_slice()), ("text", &[0xff, 0][..]));
+        assert_eq!(parts.time, Some(Time { seconds: 7, nanos: 8 }));
         assert_eq!((parts.source.ip(), parts.source.port()), ("10.0.0.7", 5000));
-        assert_eq!(
-            (
-                parts.source.service.as_str(),
-                parts.source.labels["app"].as_str()
-            ),
-            ("s", "web")
-        );
-        assert_eq!(
-            (
-                parts.source.principal.as_str(),
-                parts.source.certificate.as_str()
-            ),
-            ("p", "c")
-        );
-        let Some(Address::Internal {
-            server_listener_name,
-            endpoint_id,
-        }) = &parts.destination.address
-        else {
+        assert_eq!((parts.source.service.as_str(), parts.source.labels["app"].as_str()), ("s", "web"));
+        assert_eq!((parts.source.principal.as_str(), parts.source.certificate.as_str()), ("p", "c"));
+        let Some(Address::Internal { server_listener_name, endpoint_id }) = &parts.destination.address else {
             panic!()
         };
-        assert_eq!(
-            (server_listener_name.as_str(), endpoint_id.as_str()),
-            ("l", "e")
-        );
+        assert_eq!((server_listener_name.as_str(), endpoint_id.as_str()), ("l", "e"));
         assert_eq!(request.lookup_host(), "other");
         let metadata = parts.metadata.as_ref().unwrap();
         assert_eq!(metadata.filter_metadata["f"], json!({"n": 5}));
-        assert_eq!(
-            metadata.typed_filter_metadata["t"],
-            json!({"type_url": "u", "value": "AQI="})
-        );
-        assert_eq!(
-            (parts.tls_session.as_deref(), parts.route_metadata.is_none()),
-            (Some("sni"), true)
-        );
+        assert_eq!(metadata.typed_filter_metadata["t"], json!({"type_url": "u", "value": "AQI="}));
+        assert_eq!((parts.tls_session.as_deref(), parts.route_metadata.is_none()), (Some("sni"), true));
     }
 
     #[test]
@@ -371,17 +264,8 @@ mod tests {
                 header("x-empty", "", b""),
             ],
         };
-        let request = request(check(HttpRequest {
-            header_map: Some(list),
-            ..HttpRequest::default()
-        }))
-        .unwrap();
-        let expected = map(&[
-            (":path", "/a"),
-            ("x-bytes", "a!!b"),
-            ("x-empty", ""),
-            ("x-multi", "one,two"),
-        ]);
+        let request = request(check(HttpRequest { header_map: Some(list), ..HttpRequest::default() })).unwrap();
+        let expected = map(&[(":path", "/a"), ("x-bytes", "a!!b"), ("x-empty", ""), ("x-multi", "one,two")]);
         assert_eq!(request.parts().headers, expected);
         let expected = json!({"headers": [
             {"key": ":path", "raw_value": "L2E="},
@@ -395,26 +279,15 @@ mod tests {
 
     #[test]
     fn addresses_need_not_be_sockets() {
-        let pipe = address::Address::Pipe(Pipe {
-            path: "@abstract".to_owned(),
-            mode: 0,
-        });
+        let pipe = address::Address::Pipe(Pipe { path: "@abstract".to_owned(), mode: 0 });
         let named = address::Address::SocketAddress(SocketAddress {
             port_specifier: Some(socket_address::PortSpecifier::NamedPort("http".to_owned())),
             ..SocketAddress::default()
         });
         let anonymous = address::Address::EnvoyInternalAddress(EnvoyInternalAddress::default());
-        for (wire, ip, port) in [
-            (None, "", 0),
-            (Some(pipe), "", 0),
-            (Some(named), "", 0),
-            (Some(anonymous), "", 0),
-        ] {
+        for (wire, ip, port) in [(None, "", 0), (Some(pipe), "", 0), (Some(named), "", 0), (Some(anonymous), "", 0)] {
             let text = format!("{wire:?}");
-            let peer = peer(WirePeer {
-                address: Some(WireAddress { address: wire }),
-                ..WirePeer::default()
-            });
+            let peer = peer(WirePeer { address: Some(WireAddress { address: wire }), ..WirePeer::default() });
             assert_eq!((peer.ip(), peer.port()), (ip, port), "{text}");
         }
     }
@@ -422,36 +295,16 @@ mod tests {
     #[test]
     fn without_an_http_request_there_is_nothing_to_decide() {
         assert!(request(CheckRequest::default()).is_none());
-        assert!(
-            request(CheckRequest {
-                attributes: Some(AttributeContext::default())
-            })
-            .is_none()
-        );
-        let attributes = AttributeContext {
-            request: Some(WireRequest::default()),
-            ..AttributeContext::default()
-        };
-        assert!(
-            request(CheckRequest {
-                attributes: Some(attributes)
-            })
-            .is_none()
-        );
+        assert!(request(CheckRequest { attributes: Some(AttributeContext::default()) }).is_none());
+        let attributes = AttributeContext { request: Some(WireRequest::default()), ..AttributeContext::default() };
+        assert!(request(CheckRequest { attributes: Some(attributes) }).is_none());
     }
 
     #[test]
     fn every_request_has_an_id() {
         let id = |header: Option<&str>, id: &str| {
-            let headers = header
-                .map(|id| ("x-request-id".to_owned(), id.to_owned()))
-                .into_iter()
-                .collect();
-            let http = HttpRequest {
-                id: id.to_owned(),
-                headers,
-                ..HttpRequest::default()
-            };
+            let headers = header.map(|id| ("x-request-id".to_owned(), id.to_owned())).into_iter().collect();
+            let http = HttpRequest { id: id.to_owned(), headers, ..HttpRequest::default() };
             request(check(http)).unwrap().parts().id.clone()
         };
         assert_eq!(id(Some("header"), "own"), "header");
@@ -461,11 +314,7 @@ mod tests {
         assert_eq!(made_up.len(), 100);
         for id in made_up {
             let groups: Vec<usize> = id.split('-').map(str::len).collect();
-            assert_eq!(
-                (groups.as_slice(), &id[14..15]),
-                (&[8, 4, 4, 4, 12][..], "4"),
-                "{id}"
-            );
+            assert_eq!((groups.as_slice(), &id[14..15]), (&[8, 4, 4, 4, 12][..], "4"), "{id}");
             assert!("89ab".contains(&id[19..20]), "{id}");
         }
     }

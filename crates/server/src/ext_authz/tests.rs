@@ -12,9 +12,7 @@ use tokio_rustls::TlsConnector;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use usher_proto::envoy::service::auth::v3::AttributeContext;
-use usher_proto::envoy::service::auth::v3::attribute_context::{
-    HttpRequest, Request as WireRequest,
-};
+use usher_proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as WireRequest};
 use usher_proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use usher_proto::envoy::service::auth::v3::check_response::HttpResponse;
 use usher_proto::grpc::health::v1::health_client::HealthClient;
@@ -39,46 +37,24 @@ impl Server {
     async fn with_tls<D: Decide>(decide: Arc<D>, settings: Settings, tls: Option<Tls>) -> Self {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
-        let running = serve(
-            listener(tls).await,
-            decide,
-            always_ready(),
-            metrics,
-            settings,
-        );
+        let running = serve(listener(tls).await, decide, always_ready(), metrics, settings);
         Self { running, registry }
     }
 
     async fn client(&self) -> Client {
-        AuthorizationClient::connect(format!("http://{}", self.running.address()))
-            .await
-            .unwrap()
+        AuthorizationClient::connect(format!("http://{}", self.running.address())).await.unwrap()
     }
 
     fn metrics(&self) -> String {
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .unwrap()
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap()
     }
 }
 
 fn check(host: &str) -> CheckRequest {
-    let http = HttpRequest {
-        host: host.to_owned(),
-        method: "GET".to_owned(),
-        id: "4711".to_owned(),
-        ..Default::default()
-    };
-    let request = WireRequest {
-        time: None,
-        http: Some(http),
-    };
-    CheckRequest {
-        attributes: Some(AttributeContext {
-            request: Some(request),
-            ..Default::default()
-        }),
-    }
+    let http =
+        HttpRequest { host: host.to_owned(), method: "GET".to_owned(), id: "4711".to_owned(), ..Default::default() };
+    let request = WireRequest { time: None, http: Some(http) };
+    CheckRequest { attributes: Some(AttributeContext { request: Some(request), ..Default::default() }) }
 }
 
 /// `google.rpc.Code`, kind of answer, HTTP status, and headers.
@@ -88,29 +64,15 @@ fn summary(response: CheckResponse) -> Summary {
     let code = response.status.unwrap().code;
     let (kind, status, headers) = match response.http_response.unwrap() {
         HttpResponse::OkResponse(ok) => ("ok", 200, ok.headers),
-        HttpResponse::DeniedResponse(denied) => {
-            ("denied", denied.status.unwrap().code, denied.headers)
-        }
-        HttpResponse::ErrorResponse(denied) => {
-            ("error", denied.status.unwrap().code, denied.headers)
-        }
+        HttpResponse::DeniedResponse(denied) => ("denied", denied.status.unwrap().code, denied.headers),
+        HttpResponse::ErrorResponse(denied) => ("error", denied.status.unwrap().code, denied.headers),
     };
-    let headers = headers.into_iter().map(|header| {
-        header
-            .header
-            .map(|header| (header.key, header.value))
-            .unwrap()
-    });
+    let headers = headers.into_iter().map(|header| header.header.map(|header| (header.key, header.value)).unwrap());
     (code, kind, status, headers.collect())
 }
 
 fn expected(code: i32, kind: &'static str, status: i32, header: (&str, &str)) -> Summary {
-    (
-        code,
-        kind,
-        status,
-        vec![(header.0.to_owned(), header.1.to_owned())],
-    )
+    (code, kind, status, vec![(header.0.to_owned(), header.1.to_owned())])
 }
 
 async fn ask(client: &mut Client, request: CheckRequest) -> Summary {
@@ -121,23 +83,11 @@ async fn ask(client: &mut Client, request: CheckRequest) -> Summary {
 async fn verdicts_reach_the_gateway() {
     let reason = "x-ext-auth-reason";
     for (decide, answer) in [
-        (
-            Scripted::Allow,
-            expected(0, "ok", 200, ("x-user", "emilia")),
-        ),
+        (Scripted::Allow, expected(0, "ok", 200, ("x-user", "emilia"))),
         (Scripted::Deny, expected(7, "denied", 403, (reason, "no"))),
-        (
-            Scripted::Undecidable,
-            expected(14, "denied", 503, (reason, "issuer unavailable (4711)")),
-        ),
-        (
-            Scripted::Panic,
-            expected(14, "denied", 503, (reason, "internal error (4711)")),
-        ),
-        (
-            Scripted::PanicLater,
-            expected(14, "denied", 503, (reason, "internal error (4711)")),
-        ),
+        (Scripted::Undecidable, expected(14, "denied", 503, (reason, "issuer unavailable (4711)"))),
+        (Scripted::Panic, expected(14, "denied", 503, (reason, "internal error (4711)"))),
+        (Scripted::PanicLater, expected(14, "denied", 503, (reason, "internal error (4711)"))),
     ] {
         let server = Server::start(Arc::new(decide), Settings::default()).await;
         let mut client = server.client().await;
@@ -150,27 +100,17 @@ async fn verdicts_reach_the_gateway() {
             _ => "UNAVAILABLE",
         };
         let metrics = server.metrics();
-        assert!(
-            metrics.contains(&format!(
-                "auth_server_response_status{{status=\"{status}\"}} 2"
-            )),
-            "{metrics}"
-        );
+        assert!(metrics.contains(&format!("auth_server_response_status{{status=\"{status}\"}} 2")), "{metrics}");
         assert!(metrics.contains(r#"grpc_server_handled_total{grpc_code="OK",grpc_method="Check",grpc_service="envoy.service.auth.v3.Authorization",grpc_type="unary"} 2"#), "{metrics}");
     }
 }
 
 #[tokio::test]
 async fn failures_are_told_apart_on_request() {
-    let settings = Settings {
-        error_response: true,
-        ..Settings::default()
-    };
-    for (decide, code, kind) in [
-        (Scripted::Deny, 7, "denied"),
-        (Scripted::Undecidable, 14, "error"),
-        (Scripted::Panic, 14, "error"),
-    ] {
+    let settings = Settings { error_response: true, ..Settings::default() };
+    for (decide, code, kind) in
+        [(Scripted::Deny, 7, "denied"), (Scripted::Undecidable, 14, "error"), (Scripted::Panic, 14, "error")]
+    {
         let server = Server::start(Arc::new(decide), settings).await;
         let (found, found_kind, ..) = ask(&mut server.client().await, check("a")).await;
         assert_eq!((found, found_kind), (code, kind));
@@ -182,10 +122,7 @@ async fn a_check_without_a_request_is_denied() {
     let decide = Recording::new(|_| Scripted::Allow);
     let server = Server::start(Arc::clone(&decide), Settings::default()).await;
     let answer = ask(&mut server.client().await, CheckRequest::default()).await;
-    assert_eq!(
-        answer,
-        expected(3, "denied", 400, ("x-ext-auth-reason", "Invalid request"))
-    );
+    assert_eq!(answer, expected(3, "denied", 400, ("x-ext-auth-reason", "Invalid request")));
     assert_eq!(decide.seen.lock().unwrap().len(), 0);
 }
 
@@ -194,52 +131,29 @@ async fn what_the_gateway_says_reaches_the_decision() {
     let decide = Recording::new(|_| Scripted::Allow);
     let server = Server::start(Arc::clone(&decide), Settings::default()).await;
     let mut request = Request::new(check("Example.com:443"));
-    request
-        .metadata_mut()
-        .insert("traceparent", "00-1-2-01".parse().unwrap());
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", "100S".parse().unwrap());
+    request.metadata_mut().insert("traceparent", "00-1-2-01".parse().unwrap());
+    request.metadata_mut().insert("grpc-timeout", "100S".parse().unwrap());
     server.client().await.check(request).await.unwrap();
     let (request, left, headers) = decide.only();
-    assert_eq!(
-        (request.parts().host.as_str(), request.parts().id.as_str()),
-        ("Example.com:443", "4711")
-    );
+    assert_eq!((request.parts().host.as_str(), request.parts().id.as_str()), ("Example.com:443", "4711"));
     assert_eq!(headers["traceparent"], "00-1-2-01");
     let left = left.unwrap();
-    assert!(
-        left <= Duration::from_millis(99_990) && left > Duration::from_secs(60),
-        "{left:?}"
-    );
+    assert!(left <= Duration::from_millis(99_990) && left > Duration::from_secs(60), "{left:?}");
 }
 
 #[tokio::test]
 async fn a_decision_that_never_comes_ends_at_our_own_limit() {
-    let settings = Settings {
-        timeout: Some(Duration::from_millis(20)),
-        ..Settings::default()
-    };
+    let settings = Settings { timeout: Some(Duration::from_millis(20)), ..Settings::default() };
     let server = Server::start(Arc::new(Scripted::Never), settings).await;
     let answer = ask(&mut server.client().await, check("a")).await;
-    assert_eq!(
-        answer,
-        expected(14, "denied", 503, ("x-ext-auth-reason", ""))
-    );
+    assert_eq!(answer, expected(14, "denied", 503, ("x-ext-auth-reason", "")));
 }
 
 #[test]
 fn the_smaller_limit_counts() {
     let service = |timeout| {
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        ExtAuthz {
-            decide: Arc::new(Scripted::Allow),
-            metrics,
-            settings: Settings {
-                timeout,
-                error_response: false,
-            },
-        }
+        ExtAuthz { decide: Arc::new(Scripted::Allow), metrics, settings: Settings { timeout, error_response: false } }
     };
     let millis = Duration::from_millis;
     for (ours, header, expected) in [
@@ -252,18 +166,10 @@ fn the_smaller_limit_counts() {
         (Some(millis(500)), Some("soon"), Some(millis(500))),
     ] {
         let received = Instant::now();
-        let headers = header.map(|value| {
-            (
-                http::HeaderName::from_static("grpc-timeout"),
-                http::HeaderValue::from_static(value),
-            )
-        });
+        let headers =
+            header.map(|value| (http::HeaderName::from_static("grpc-timeout"), http::HeaderValue::from_static(value)));
         let deadline = service(ours).deadline(received, &headers.into_iter().collect());
-        assert_eq!(
-            deadline.map(|deadline| deadline - received),
-            expected,
-            "{ours:?} {header:?}"
-        );
+        assert_eq!(deadline.map(|deadline| deadline - received), expected, "{ours:?} {header:?}");
     }
 }
 
@@ -299,22 +205,9 @@ struct Gate {
 }
 
 impl Gate {
-    fn new() -> (
-        Arc<Self>,
-        mpsc::UnboundedReceiver<()>,
-        mpsc::UnboundedReceiver<()>,
-    ) {
-        let ((entered, entering), (left, leaving)) =
-            (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        (
-            Arc::new(Self {
-                entered,
-                left,
-                permits: Semaphore::new(0),
-            }),
-            entering,
-            leaving,
-        )
+    fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<()>, mpsc::UnboundedReceiver<()>) {
+        let ((entered, entering), (left, leaving)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        (Arc::new(Self { entered, left, permits: Semaphore::new(0) }), entering, leaving)
     }
 }
 
@@ -329,9 +222,7 @@ impl Decide for Gate {
         let _leaving = Leaving(self);
         self.entered.send(()).unwrap();
         self.permits.acquire().await.unwrap().forget();
-        Scripted::Allow
-            .decide(usher_engine::Request::default(), call)
-            .await
+        Scripted::Allow.decide(usher_engine::Request::default(), call).await
     }
 }
 
@@ -397,18 +288,13 @@ async fn draining_ends_with_the_grace_period() {
 #[tokio::test]
 async fn a_client_without_http2_is_told() {
     let server = Server::start(Arc::new(Scripted::Allow), Settings::default()).await;
-    for request in [
-        "POST /envoy.service.auth.v3.Authorization/Check HTTP/1.1\r\nhost: a\r\n\r\n",
-        "G",
-        "PRI * HTTP/1.1\r\n\r\n",
-    ] {
+    for request in
+        ["POST /envoy.service.auth.v3.Authorization/Check HTTP/1.1\r\nhost: a\r\n\r\n", "G", "PRI * HTTP/1.1\r\n\r\n"]
+    {
         let (status, headers, body) = parse(&exchange(server.running.address(), request).await);
         assert_eq!(
             (status, body.as_str()),
-            (
-                505,
-                "this port speaks gRPC over HTTP/2; mark the cluster as h2c\n"
-            ),
+            (505, "this port speaks gRPC over HTTP/2; mark the cluster as h2c\n"),
             "{request:?}"
         );
         assert!(headers.contains(&("connection".to_owned(), "close".to_owned())));
@@ -422,124 +308,59 @@ async fn a_client_without_http2_is_told() {
 async fn what_is_not_a_check_is_a_grpc_error() {
     let server = Server::start(Arc::new(Scripted::Allow), Settings::default()).await;
     let mut large = check("a");
-    let http = large
-        .attributes
-        .as_mut()
-        .unwrap()
-        .request
-        .as_mut()
-        .unwrap()
-        .http
-        .as_mut()
-        .unwrap();
+    let http = large.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
     http.raw_body = vec![0; MAX_MESSAGE_BYTES].into();
     let status = server.client().await.check(large).await.unwrap_err();
-    assert!(
-        matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted),
-        "{status:?}"
-    );
+    assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
 
     let mut fits = check("a");
-    let http = fits
-        .attributes
-        .as_mut()
-        .unwrap()
-        .request
-        .as_mut()
-        .unwrap()
-        .http
-        .as_mut()
-        .unwrap();
+    let http = fits.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
     http.raw_body = vec![0; MAX_MESSAGE_BYTES - 1024].into();
     assert_eq!(ask(&mut server.client().await, fits).await.1, "ok");
 
-    let channel = Endpoint::from_shared(format!("http://{}", server.running.address()))
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
+    let channel =
+        Endpoint::from_shared(format!("http://{}", server.running.address())).unwrap().connect().await.unwrap();
     let mut other = tonic::client::Grpc::new(channel);
     other.ready().await.unwrap();
     let codec = tonic_prost::ProstCodec::<CheckRequest, CheckResponse>::default();
     let path = http::uri::PathAndQuery::from_static("/envoy.service.auth.v2.Authorization/Check");
-    let status = other
-        .unary(Request::new(check("a")), path, codec)
-        .await
-        .unwrap_err();
+    let status = other.unary(Request::new(check("a")), path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
 }
 
 #[tokio::test]
 async fn health_follows_readiness() {
     for (result, expected) in [(Ok(()), 1), (Err("loading".to_owned()), 2)] {
-        let readiness = Ready(vec![ReadinessCheck {
-            name: "load",
-            by_default: true,
-            result,
-            note: None,
-        }]);
+        let readiness = Ready(vec![ReadinessCheck { name: "load", by_default: true, result, note: None }]);
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        let running = serve(
-            listener(None).await,
-            Arc::new(Scripted::Allow),
-            Arc::new(readiness),
-            metrics,
-            Settings::default(),
-        );
-        let mut client = HealthClient::connect(format!("http://{}", running.address()))
-            .await
-            .unwrap();
+        let running =
+            serve(listener(None).await, Arc::new(Scripted::Allow), Arc::new(readiness), metrics, Settings::default());
+        let mut client = HealthClient::connect(format!("http://{}", running.address())).await.unwrap();
         for service in ["", "envoy.service.auth.v3.Authorization", "anything"] {
-            let request = HealthCheckRequest {
-                service: service.to_owned(),
-            };
-            assert_eq!(
-                client.check(request).await.unwrap().into_inner().status,
-                expected
-            );
+            let request = HealthCheckRequest { service: service.to_owned() };
+            assert_eq!(client.check(request).await.unwrap().into_inner().status, expected);
         }
-        let statuses = client
-            .list(HealthListRequest {})
-            .await
-            .unwrap()
-            .into_inner()
-            .statuses;
+        let statuses = client.list(HealthListRequest {}).await.unwrap().into_inner().statuses;
         assert_eq!((statuses.len(), statuses[""].status), (1, expected));
-        assert_eq!(
-            client
-                .watch(HealthCheckRequest::default())
-                .await
-                .unwrap_err()
-                .code(),
-            Code::Unimplemented
-        );
+        assert_eq!(client.watch(HealthCheckRequest::default()).await.unwrap_err().code(), Code::Unimplemented);
     }
 }
 
 /// Trusts some certificates, shows one if given, and asks for a protocol.
-fn connector(
-    trusted: &[&[u8]],
-    shown: Option<&crate::testing::Certificate>,
-    protocol: &[u8],
-) -> TlsConnector {
+fn connector(trusted: &[&[u8]], shown: Option<&crate::testing::Certificate>, protocol: &[u8]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     for der in trusted {
         roots.add(CertificateDer::from(der.to_vec())).unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap();
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let builder = builder.with_root_certificates(roots);
     let mut config = match shown {
         None => builder.with_no_client_auth(),
         Some(shown) => {
             use rustls::pki_types::pem::PemObject;
-            let key =
-                rustls::pki_types::PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap();
-            builder
-                .with_client_auth_cert(vec![CertificateDer::from(shown.der.clone())], key)
-                .unwrap()
+            let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(vec![CertificateDer::from(shown.der.clone())], key).unwrap()
         }
     };
     config.alpn_protocols = vec![protocol.to_vec()];
@@ -551,56 +372,37 @@ async fn connect(
     connector: &TlsConnector,
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let name = ServerName::try_from("localhost").unwrap();
-    connector
-        .connect(name, TcpStream::connect(address).await.unwrap())
-        .await
+    connector.connect(name, TcpStream::connect(address).await.unwrap()).await
 }
 
-async fn tls_client(
-    address: SocketAddr,
-    connector: TlsConnector,
-) -> Result<Client, tonic::transport::Error> {
+async fn tls_client(address: SocketAddr, connector: TlsConnector) -> Result<Client, tonic::transport::Error> {
     let connect = tower::service_fn(move |_: http::Uri| {
         let connector = connector.clone();
         async move { connect(address, &connector).await.map(TokioIo::new) }
     });
-    Endpoint::from_static("http://localhost")
-        .connect_with_connector(connect)
-        .await
-        .map(AuthorizationClient::new)
+    Endpoint::from_static("http://localhost").connect_with_connector(connect).await.map(AuthorizationClient::new)
 }
 
 #[tokio::test]
 async fn tls_and_certificates_that_change() {
     let directory = tempfile::tempdir().unwrap();
-    let (certificate, key) = (
-        directory.path().join("tls.crt"),
-        directory.path().join("tls.key"),
-    );
+    let (certificate, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
     let install = |issued: &crate::testing::Certificate| {
         std::fs::write(&certificate, &issued.certificate).unwrap();
         std::fs::write(&key, &issued.key).unwrap();
     };
     let (one, two) = (issue("one"), issue("two"));
     install(&one);
-    let settings = TlsSettings {
-        certificate: certificate.clone(),
-        key: key.clone(),
-        ..TlsSettings::default()
-    };
+    let settings = TlsSettings { certificate: certificate.clone(), key: key.clone(), ..TlsSettings::default() };
     let tls = Tls::load(settings).unwrap();
     let mut reloads = tls.reloads();
     let server = Server::with_tls(Arc::new(Scripted::Allow), Settings::default(), Some(tls)).await;
     let address = server.running.address();
-    let mut client = tls_client(address, connector(&[&one.der], None, b"h2"))
-        .await
-        .unwrap();
+    let mut client = tls_client(address, connector(&[&one.der], None, b"h2")).await.unwrap();
     assert_eq!(ask(&mut client, check("a")).await.1, "ok");
 
     // A gateway that is configured for HTTP/1.1 with TLS is told, too.
-    let stream = connect(address, &connector(&[&one.der], None, b"http/1.1"))
-        .await
-        .unwrap();
+    let stream = connect(address, &connector(&[&one.der], None, b"http/1.1")).await.unwrap();
     let answer = crate::testing::exchange_over(stream, "GET / HTTP/1.1\r\n\r\n").await;
     assert_eq!(parse(&answer).0, 505);
 
@@ -625,19 +427,13 @@ async fn gateways_can_be_asked_for_a_certificate() {
     let settings = TlsSettings {
         certificate: path("tls.crt"),
         key: path("tls.key"),
-        client_certificates: ClientCertificates::Required {
-            authorities: path("ca.crt"),
-        },
+        client_certificates: ClientCertificates::Required { authorities: path("ca.crt") },
         ..TlsSettings::default()
     };
     let tls = Tls::load(settings).unwrap();
     let decided = Recording::new(|_| Scripted::Allow);
     let server = Server::with_tls(Arc::clone(&decided), Settings::default(), Some(tls)).await;
-    for (shown, is_served) in [
-        (Some(&gateway), true),
-        (Some(&stranger), false),
-        (None, false),
-    ] {
+    for (shown, is_served) in [(Some(&gateway), true), (Some(&stranger), false), (None, false)] {
         let connector = connector(&[&own.der], shown, b"h2");
         let served = match tls_client(server.running.address(), connector).await {
             Ok(mut client) => client.check(check("a")).await.is_ok(),
@@ -653,20 +449,11 @@ async fn any_service_can_be_served() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let service = tower::service_fn(|_: http::Request<hyper::body::Incoming>| async {
         CALLS.fetch_add(1, Ordering::Relaxed);
-        Ok::<_, std::convert::Infallible>(
-            tonic::Status::not_found("empty").into_http::<tonic::body::Body>(),
-        )
+        Ok::<_, std::convert::Infallible>(tonic::Status::not_found("empty").into_http::<tonic::body::Body>())
     });
-    let running = listener(None)
-        .await
-        .serve_http2(service, Http2Settings::default());
-    let mut client = AuthorizationClient::connect(format!("http://{}", running.address()))
-        .await
-        .unwrap();
-    assert_eq!(
-        client.check(check("a")).await.unwrap_err().code(),
-        Code::NotFound
-    );
+    let running = listener(None).await.serve_http2(service, Http2Settings::default());
+    let mut client = AuthorizationClient::connect(format!("http://{}", running.address())).await.unwrap();
+    assert_eq!(client.check(check("a")).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(CALLS.load(Ordering::Relaxed), 1);
 }
 
@@ -674,24 +461,12 @@ async fn any_service_can_be_served() {
 async fn a_service_that_panics_costs_one_request_and_not_the_connection() {
     let service = tower::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
         assert!(!request.headers().contains_key("panic"), "told to");
-        Ok::<_, std::convert::Infallible>(
-            tonic::Status::not_found("fine").into_http::<tonic::body::Body>(),
-        )
+        Ok::<_, std::convert::Infallible>(tonic::Status::not_found("fine").into_http::<tonic::body::Body>())
     });
-    let running = listener(None)
-        .await
-        .serve_http2(service, Http2Settings::default());
-    let mut client = AuthorizationClient::connect(format!("http://{}", running.address()))
-        .await
-        .unwrap();
+    let running = listener(None).await.serve_http2(service, Http2Settings::default());
+    let mut client = AuthorizationClient::connect(format!("http://{}", running.address())).await.unwrap();
     let mut request = Request::new(check("a"));
     request.metadata_mut().insert("panic", "1".parse().unwrap());
-    assert_ne!(
-        client.check(request).await.unwrap_err().code(),
-        Code::NotFound
-    );
-    assert_eq!(
-        client.check(check("a")).await.unwrap_err().message(),
-        "fine"
-    );
+    assert_ne!(client.check(request).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(client.check(check("a")).await.unwrap_err().message(), "fine");
 }

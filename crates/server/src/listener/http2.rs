@@ -71,11 +71,7 @@ impl Listener {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        self.serve(Http2 {
-            service,
-            settings,
-            has_explained: AtomicBool::new(false),
-        })
+        self.serve(Http2 { service, settings, has_explained: AtomicBool::new(false) })
     }
 }
 
@@ -100,15 +96,7 @@ where
             () = draining.clone().begun() => return,
         };
         match preface {
-            Preface::Http2(stream) => {
-                drive(
-                    TokioIo::new(stream),
-                    self.service.clone(),
-                    self.settings,
-                    draining,
-                )
-                .await
-            }
+            Preface::Http2(stream) => drive(TokioIo::new(stream), self.service.clone(), self.settings, draining).await,
             Preface::Other(stream) => {
                 if !self.has_explained.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%peer, "a client does not speak HTTP/2; a gateway's cluster has to be marked as HTTP/2");
@@ -182,8 +170,6 @@ type Task = Pin<Box<dyn Future<Output = Result<(), Box<dyn std::any::Any + Send>
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for InConnection {
     fn execute(&self, future: F) {
-        let _ = self
-            .0
-            .send(Box::pin(AssertUnwindSafe(future).catch_unwind()));
+        let _ = self.0.send(Box::pin(AssertUnwindSafe(future).catch_unwind()));
     }
 }

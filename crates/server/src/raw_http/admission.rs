@@ -69,10 +69,7 @@ mod tests {
         let uid = |body: &str| Review::parse(body.as_bytes()).map(|review| review.uid);
         let review = r#" {"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"7","object":{"a":[1]}}}"#;
         assert_eq!(uid(review).as_deref(), Some("7"));
-        assert_eq!(
-            uid(&review.replace(r#""uid":"7","#, "")).as_deref(),
-            Some("")
-        );
+        assert_eq!(uid(&review.replace(r#""uid":"7","#, "")).as_deref(), Some(""));
         for other in [
             "",
             "{}",
@@ -90,18 +87,9 @@ mod tests {
 
     #[tokio::test]
     async fn answers() {
-        let answer = |verdict| {
-            Review {
-                uid: "7".to_owned(),
-            }
-            .answer(&Answer::new(verdict, ""))
-        };
+        let answer = |verdict| Review { uid: "7".to_owned() }.answer(&Answer::new(verdict, ""));
         let deny = |status, reason: &str| {
-            Verdict::Deny(Denial {
-                status,
-                body: "b".to_owned(),
-                ..Denial::new(DenialKind::Unauthorized, reason)
-            })
+            Verdict::Deny(Denial { status, body: "b".to_owned(), ..Denial::new(DenialKind::Unauthorized, reason) })
         };
         for (verdict, expected) in [
             (testing::allow().await, r#"{"uid":"7","allowed":true}"#),
@@ -109,18 +97,14 @@ mod tests {
                 deny(Some(302), "Unauthorized"),
                 r#"{"uid":"7","allowed":false,"status":{"metadata":{},"message":"Unauthorized","code":403}}"#,
             ),
-            (
-                deny(None, ""),
-                r#"{"uid":"7","allowed":false,"status":{"metadata":{},"code":403}}"#,
-            ),
+            (deny(None, ""), r#"{"uid":"7","allowed":false,"status":{"metadata":{},"code":403}}"#),
             (
                 Verdict::not_found(),
                 r#"{"uid":"7","allowed":false,"status":{"metadata":{},"message":"Service not found","code":404}}"#,
             ),
         ] {
-            let expected = format!(
-                r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{expected}}}"#
-            );
+            let expected =
+                format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{expected}}}"#);
             assert_eq!(answer(verdict), expected);
         }
     }

@@ -31,18 +31,8 @@ impl Watching {
         poll_interval: Duration,
     ) -> Self {
         let (announce, reloads) = watch::channel(0);
-        let reloader = Reloader {
-            settings,
-            policy,
-            last: Some(files),
-            current,
-            announce,
-            complaint: String::new(),
-        };
-        Self {
-            reloads,
-            task: tokio::spawn(reloader.run(poll_interval)),
-        }
+        let reloader = Reloader { settings, policy, last: Some(files), current, announce, complaint: String::new() };
+        Self { reloads, task: tokio::spawn(reloader.run(poll_interval)) }
     }
 
     pub(super) fn reloads(&self) -> watch::Receiver<u64> {
@@ -148,9 +138,7 @@ impl Reloader {
             ClientCertificates::Required { authorities } => Some(authorities),
             ClientCertificates::NotAsked | ClientCertificates::AskedNotVerified => None,
         };
-        let files = [&self.settings.certificate, &self.settings.key]
-            .into_iter()
-            .chain(authorities);
+        let files = [&self.settings.certificate, &self.settings.key].into_iter().chain(authorities);
         files
             .map(|file| match file.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

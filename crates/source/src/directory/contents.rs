@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use usher_api::{
-    API_VERSION, AuthConfigDocument, Document, IgnoredDocument, ObjectMeta, Problem,
-    SecretDocument, UnreadableDocument, read_documents,
+    API_VERSION, AuthConfigDocument, Document, IgnoredDocument, ObjectMeta, Problem, SecretDocument,
+    UnreadableDocument, read_documents,
 };
 
 use super::Filter;
@@ -51,10 +51,7 @@ pub(super) struct Fault {
 
 impl Fault {
     fn new(message: impl Into<String>) -> Self {
-        Self {
-            line: None,
-            message: message.into(),
-        }
+        Self { line: None, message: message.into() }
     }
 }
 
@@ -77,10 +74,7 @@ impl Fingerprint {
     const BLUR: i64 = 2;
 
     fn is_reliable(&self) -> bool {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let last = self.modified.0.max(self.changed.0);
         i64::try_from(now).is_ok_and(|now| last.saturating_add(Self::BLUR) < now)
     }
@@ -88,11 +82,7 @@ impl Fingerprint {
 
 /// Reads a file.
 pub(super) fn read(path: &Path) -> Reading {
-    let fault = |message: String| Reading {
-        text: Err(Fault::new(message)),
-        fingerprint: None,
-        age: None,
-    };
+    let fault = |message: String| Reading { text: Err(Fault::new(message)), fingerprint: None, age: None };
     let unreadable = |error: std::io::Error| fault(format!("cannot be read: {}", error.kind()));
     // Asked before it is opened: opening a pipe would wait for somebody to write to it.
     match fs::metadata(path) {
@@ -112,26 +102,14 @@ pub(super) fn read(path: &Path) -> Reading {
     };
     let fingerprint = Fingerprint::new(&after);
     let unchanged = fingerprint == Fingerprint::new(&before);
-    let age = after
-        .modified()
-        .ok()
-        .and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    let age = after.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
     let text = if bytes.len() as u64 > MAX_FILE_SIZE {
-        Err(Fault::new(format!(
-            "is larger than {} MiB",
-            MAX_FILE_SIZE >> 20
-        )))
+        Err(Fault::new(format!("is larger than {} MiB", MAX_FILE_SIZE >> 20)))
     } else {
         String::from_utf8(bytes).map_err(|error| {
-            let good = error
-                .as_bytes()
-                .get(..error.utf8_error().valid_up_to())
-                .unwrap_or_default();
+            let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
             let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-            Fault {
-                line: Some(line),
-                message: "is not UTF-8 text".to_owned(),
-            }
+            Fault { line: Some(line), message: "is not UTF-8 text".to_owned() }
         })
     };
     Reading {
@@ -162,10 +140,7 @@ impl Contents {
         let mut builder = Builder {
             file,
             filter,
-            contents: Self {
-                is_empty: documents.is_empty(),
-                ..Self::default()
-            },
+            contents: Self { is_empty: documents.is_empty(), ..Self::default() },
             lines: HashMap::new(),
         };
         for document in documents {
@@ -203,30 +178,15 @@ impl Builder<'_> {
             if document.hosts.is_empty() {
                 return;
             }
-            document.metadata.name = format!(
-                "unnamed:{}:{}",
-                self.file.display(),
-                line.unwrap_or_default()
-            );
+            document.metadata.name = format!("unnamed:{}:{}", self.file.display(), line.unwrap_or_default());
         }
         let key = ObjectKey::new(Kind::AuthConfig, &document.metadata);
-        let object = AuthConfigObject {
-            document,
-            file: Some(self.file.to_path_buf()),
-        };
-        self.add(Entry {
-            key,
-            line,
-            object: Object::AuthConfig(Arc::new(object), in_doubt),
-        });
+        let object = AuthConfigObject { document, file: Some(self.file.to_path_buf()) };
+        self.add(Entry { key, line, object: Object::AuthConfig(Arc::new(object), in_doubt) });
     }
 
     fn secret(&mut self, document: SecretDocument) {
-        let SecretDocument {
-            metadata,
-            line,
-            result,
-        } = document;
+        let SecretDocument { metadata, line, result } = document;
         let in_doubt = identity_in_doubt(&result);
         self.contents.doubtful |= in_doubt;
         if in_doubt || self.filter.takes_secret(&metadata) {
@@ -234,11 +194,7 @@ impl Builder<'_> {
         }
         let key = ObjectKey::new(Kind::Secret, &metadata);
         match result {
-            Ok(secret) => self.add(Entry {
-                key,
-                line,
-                object: Object::Secret(Arc::new(secret)),
-            }),
+            Ok(secret) => self.add(Entry { key, line, object: Object::Secret(Arc::new(secret)) }),
             Err(_) => {
                 self.contents.broken.insert(key);
             }
@@ -246,23 +202,14 @@ impl Builder<'_> {
     }
 
     fn ignored(&mut self, document: IgnoredDocument) {
-        let IgnoredDocument {
-            api_version,
-            kind,
-            name,
-            line,
-        } = document;
+        let IgnoredDocument { api_version, kind, name, line } = document;
         // A kind of our own group that we do not know is a mistake, and there may have been an AuthConfig before it.
         let group = |version: &str| version.split_once('/').map(|(group, _)| group.to_owned());
         let ours = group(&api_version) == group(API_VERSION);
         self.contents.doubtful |= ours;
         self.contents.problems.push(FileProblem {
             line,
-            severity: if ours {
-                Severity::Error
-            } else {
-                Severity::Warning
-            },
+            severity: if ours { Severity::Error } else { Severity::Warning },
             object: name.map(|name| format!("{kind} {name}")),
             message: format!("the kind `{kind}` of `{api_version}` is not known and left out"),
             ..FileProblem::of_file(&**self.file, "")
@@ -276,10 +223,7 @@ impl Builder<'_> {
 
     fn add(&mut self, entry: Entry) {
         if let Some(first) = self.lines.get(&entry.key) {
-            let message = format!(
-                "is already defined in {}; that one counts",
-                place(self.file, *first)
-            );
+            let message = format!("is already defined in {}; that one counts", place(self.file, *first));
             self.contents.problems.push(FileProblem {
                 line: entry.line,
                 object: Some(entry.key.to_string()),
@@ -305,20 +249,14 @@ impl Builder<'_> {
 
 /// `file:line`
 pub(super) fn place(file: &Path, line: Option<usize>) -> String {
-    line.map_or_else(
-        || format!("`{}`", file.display()),
-        |line| format!("`{}:{line}`", file.display()),
-    )
+    line.map_or_else(|| format!("`{}`", file.display()), |line| format!("`{}:{line}`", file.display()))
 }
 
 /// Whether name, namespace or labels could not be read, or not all: then nobody knows which object it is, or whether it
 /// is one that we take.
 fn identity_in_doubt<T>(result: &Result<T, Vec<Problem>>) -> bool {
-    let doubts =
-        |problem: &Problem| problem.path.is_empty() || problem.path.starts_with("metadata");
-    result
-        .as_ref()
-        .is_err_and(|problems| problems.iter().any(doubts))
+    let doubts = |problem: &Problem| problem.path.is_empty() || problem.path.starts_with("metadata");
+    result.as_ref().is_err_and(|problems| problems.iter().any(doubts))
 }
 
 impl Kind {

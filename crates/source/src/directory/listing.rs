@@ -92,9 +92,7 @@ impl Walk {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 if self.folder(root, path, &metadata).is_err() {
-                    let message = format!(
-                        "holds more than {MAX_FILES} files or folders; none of them is taken in"
-                    );
+                    let message = format!("holds more than {MAX_FILES} files or folders; none of them is taken in");
                     self.fail(path, message, Some(root));
                     self.listing.files.retain(|file| file.key.root != root);
                 }
@@ -104,14 +102,8 @@ impl Walk {
                 // One more file than the limit does no harm.
                 let _ = self.file(root, path, linked);
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.fail(path, "does not exist", Some(root))
-            }
-            Err(error) => self.fail(
-                path,
-                format!("cannot be read: {}", error.kind()),
-                Some(root),
-            ),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.fail(path, "does not exist", Some(root)),
+            Err(error) => self.fail(path, format!("cannot be read: {}", error.kind()), Some(root)),
         }
     }
 
@@ -122,28 +114,18 @@ impl Walk {
         }
         let is_root = self.above.is_empty();
         if self.above.len() >= MAX_DEPTH {
-            self.fail(
-                path,
-                format!("is nested more than {MAX_DEPTH} deep and not taken in"),
-                None,
-            );
+            self.fail(path, format!("is nested more than {MAX_DEPTH} deep and not taken in"), None);
             return Ok(());
         }
         let names = fs::read_dir(path).and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| entry.file_name()))
-                .collect::<Result<Vec<_>, _>>()
+            entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>()
         });
         let mut names = match names {
             Ok(names) => names,
             // Removed just now: the folder above no longer lists it.
             Err(error) if error.kind() == ErrorKind::NotFound && !is_root => return Ok(()),
             Err(error) => {
-                self.fail(
-                    path,
-                    format!("cannot be listed: {}", error.kind()),
-                    is_root.then_some(root),
-                );
+                self.fail(path, format!("cannot be listed: {}", error.kind()), is_root.then_some(root));
                 return Ok(());
             }
         };
@@ -153,14 +135,9 @@ impl Walk {
         if self.listing.folders.len() >= MAX_FILES {
             return Err(TooMany);
         }
-        self.listing.folders.push(Folder {
-            path: path.to_owned(),
-            identity,
-        });
+        self.listing.folders.push(Folder { path: path.to_owned(), identity });
         self.above.push(identity);
-        let result = names
-            .iter()
-            .try_for_each(|name| self.entry(root, &path.join(name)));
+        let result = names.iter().try_for_each(|name| self.entry(root, &path.join(name)));
         self.above.pop();
         result
     }
@@ -170,11 +147,7 @@ impl Walk {
         let Ok(itself) = fs::symlink_metadata(path) else {
             return Ok(());
         };
-        let target = if itself.is_symlink() {
-            fs::metadata(path).ok()
-        } else {
-            Some(itself.clone())
-        };
+        let target = if itself.is_symlink() { fs::metadata(path).ok() } else { Some(itself.clone()) };
         match target {
             Some(metadata) if metadata.is_dir() => self.folder(root, path, &metadata),
             // A link that leads nowhere is a file that cannot be read, not one that was removed.
@@ -189,19 +162,13 @@ impl Walk {
             return Err(TooMany);
         }
         if self.seen.insert(Arc::clone(&path)) {
-            self.listing.files.push(ListedFile {
-                key: FileKey { root, path },
-                linked,
-            });
+            self.listing.files.push(ListedFile { key: FileKey { root, path }, linked });
         }
         Ok(())
     }
 
     fn fail(&mut self, path: &Path, message: impl Into<String>, root: Option<usize>) {
-        self.listing.failures.push(Failure {
-            problem: FileProblem::of_file(path, message),
-            root,
-        });
+        self.listing.failures.push(Failure { problem: FileProblem::of_file(path, message), root });
     }
 }
 
@@ -211,9 +178,7 @@ struct TooMany;
 /// Whether the name is one of a file with configuration.
 pub(super) fn is_configuration(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-    ["yaml", "yml", "json"]
-        .iter()
-        .any(|known| extension.eq_ignore_ascii_case(known))
+    ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
@@ -225,14 +190,7 @@ mod tests {
     fn names(root: &Path) -> Vec<String> {
         let listing = Listing::of(&[root.to_owned()]);
         assert!(listing.failures.is_empty(), "{:?}", listing.failures);
-        let below = |file: &ListedFile| {
-            file.key
-                .path
-                .strip_prefix(root)
-                .unwrap()
-                .display()
-                .to_string()
-        };
+        let below = |file: &ListedFile| file.key.path.strip_prefix(root).unwrap().display().to_string();
         listing.files.iter().map(below).collect()
     }
 
@@ -257,22 +215,8 @@ mod tests {
         ] {
             fs::write(root.join(name), "").unwrap();
         }
-        assert_eq!(
-            names(root),
-            [
-                "a.yml",
-                "b/10.yaml",
-                "b/2.json",
-                "b/deep/x.YAML",
-                "b.yaml",
-                "c.yaml"
-            ]
-        );
-        let mut sorted: Vec<_> = Listing::of(&[root.to_owned()])
-            .files
-            .into_iter()
-            .map(|file| file.key)
-            .collect();
+        assert_eq!(names(root), ["a.yml", "b/10.yaml", "b/2.json", "b/deep/x.YAML", "b.yaml", "c.yaml"]);
+        let mut sorted: Vec<_> = Listing::of(&[root.to_owned()]).files.into_iter().map(|file| file.key).collect();
         let listed = sorted.clone();
         sorted.sort();
         assert_eq!(sorted, listed, "keys sort as files are listed");
@@ -303,26 +247,12 @@ mod tests {
         let single = folder.path().join("single.txt");
         fs::write(&single, "").unwrap();
         let listing = Listing::of(&[missing.clone(), single.clone(), single.clone()]);
-        assert_eq!(
-            listing.files.len(),
-            1,
-            "a path is taken once: {:?}",
-            listing.files
-        );
+        assert_eq!(listing.files.len(), 1, "a path is taken once: {:?}", listing.files);
         assert_eq!(&*listing.files[0].key.path, single);
         let failure = &listing.failures[0];
-        assert_eq!(
-            failure.problem.to_string(),
-            format!("{}: does not exist", missing.display())
-        );
-        assert!(failure.covers(&FileKey {
-            root: 0,
-            path: missing.join("a.yaml").as_path().into()
-        }));
-        assert!(!failure.covers(&FileKey {
-            root: 1,
-            path: single.as_path().into()
-        }));
+        assert_eq!(failure.problem.to_string(), format!("{}: does not exist", missing.display()));
+        assert!(failure.covers(&FileKey { root: 0, path: missing.join("a.yaml").as_path().into() }));
+        assert!(!failure.covers(&FileKey { root: 1, path: single.as_path().into() }));
     }
 
     #[test]
@@ -331,19 +261,10 @@ mod tests {
         let deepest: PathBuf = std::iter::repeat_n("d", MAX_DEPTH).collect();
         fs::create_dir_all(folder.path().join(&deepest)).unwrap();
         fs::write(folder.path().join(&deepest).join("a.yaml"), "").unwrap();
-        fs::write(
-            folder.path().join(deepest.parent().unwrap()).join("b.yaml"),
-            "",
-        )
-        .unwrap();
+        fs::write(folder.path().join(deepest.parent().unwrap()).join("b.yaml"), "").unwrap();
         let listing = Listing::of(&[folder.path().to_owned()]);
         assert_eq!(listing.files.len(), 1);
-        assert!(
-            listing.failures[0]
-                .problem
-                .message
-                .contains("nested more than 32 deep")
-        );
+        assert!(listing.failures[0].problem.message.contains("nested more than 32 deep"));
         assert_eq!(listing.failures[0].root, None);
     }
 }

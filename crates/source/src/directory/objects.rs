@@ -27,19 +27,11 @@ pub(super) enum Kind {
 
 impl ObjectKey {
     pub(super) fn new(kind: Kind, metadata: &ObjectMeta) -> Self {
-        Self {
-            kind,
-            namespace: metadata.namespace.clone(),
-            name: metadata.name.clone(),
-        }
+        Self { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone() }
     }
 
     fn gone(self) -> Change {
-        let Self {
-            kind,
-            namespace,
-            name,
-        } = self;
+        let Self { kind, namespace, name } = self;
         match kind {
             Kind::AuthConfig => Change::AuthConfigGone { namespace, name },
             Kind::Secret => Change::SecretGone { namespace, name },
@@ -132,17 +124,10 @@ impl Objects {
 
     /// What a file defines at present.
     pub(super) fn of_file(&self, file: &FileKey) -> impl Iterator<Item = &Entry> {
-        self.files
-            .get(file)
-            .into_iter()
-            .flatten()
-            .filter_map(move |key| {
-                let definitions = self.definitions.get(key)?;
-                definitions
-                    .iter()
-                    .find(|(definer, _)| definer == file)
-                    .map(|(_, entry)| entry)
-            })
+        self.files.get(file).into_iter().flatten().filter_map(move |key| {
+            let definitions = self.definitions.get(key)?;
+            definitions.iter().find(|(definer, _)| definer == file).map(|(_, entry)| entry)
+        })
     }
 
     /// Whether a file defines anything at present.
@@ -177,10 +162,7 @@ impl Objects {
             return;
         }
         // What was there first stays first, even if a file with a smaller name joins it.
-        let place = definitions
-            .iter()
-            .skip(1)
-            .position(|(definer, _)| definer > file);
+        let place = definitions.iter().skip(1).position(|(definer, _)| definer > file);
         let place = place.map_or(definitions.len(), |position| position + 1);
         definitions.insert(place, (file.clone(), entry));
         if definitions.len() > 1 {
@@ -211,13 +193,8 @@ impl Objects {
                 continue;
             }
             let told = self.told.get(&key);
-            let current = self
-                .definitions
-                .get(&key)
-                .and_then(|definitions| definitions.first());
-            let current = current
-                .map(|(_, entry)| &entry.object)
-                .filter(|object| self.takes(object, told.is_some()));
+            let current = self.definitions.get(&key).and_then(|definitions| definitions.first());
+            let current = current.map(|(_, entry)| &entry.object).filter(|object| self.takes(object, told.is_some()));
             match (told, current) {
                 (None, None) => {}
                 (Some(told), Some(current)) if told.says_the_same(current) => {}
@@ -250,8 +227,7 @@ impl Objects {
     pub(super) fn conflicts(&self, waiting: impl Fn(&FileKey) -> bool) -> Vec<FileProblem> {
         let mut problems = Vec::new();
         for key in &self.contested {
-            let Some([(file, first), others @ ..]) = self.definitions.get(key).map(Vec::as_slice)
-            else {
+            let Some([(file, first), others @ ..]) = self.definitions.get(key).map(Vec::as_slice) else {
                 continue;
             };
             if waiting(file) {
@@ -261,10 +237,7 @@ impl Objects {
                 if !self.takes(&entry.object, false) && !self.takes(&first.object, false) {
                     continue;
                 }
-                let message = format!(
-                    "is already defined in {}; that one counts",
-                    place(&file.path, first.line)
-                );
+                let message = format!("is already defined in {}; that one counts", place(&file.path, first.line));
                 problems.push(FileProblem {
                     line: entry.line,
                     object: Some(key.to_string()),

@@ -88,9 +88,8 @@ impl Scanner {
             later(self.look_at(listed, signals, now));
         }
         let listed: HashSet<&FileKey> = listing.files.iter().map(|file| &file.key).collect();
-        let unlisted = |key: &&FileKey| {
-            !listed.contains(key) && !listing.failures.iter().any(|failure| failure.covers(key))
-        };
+        let unlisted =
+            |key: &&FileKey| !listed.contains(key) && !listing.failures.iter().any(|failure| failure.covers(key));
         let missing: Vec<FileKey> = self.files.keys().filter(unlisted).cloned().collect();
         for key in missing {
             later(self.miss(&key, signals, now));
@@ -100,43 +99,24 @@ impl Scanner {
         if let Some(problems) = self.new_problems(&listing) {
             changes.push(Change::Problems(problems.into()));
         }
-        if !self.loaded
-            && listing
-                .failures
-                .iter()
-                .all(|failure| failure.root.is_none())
-        {
+        if !self.loaded && listing.failures.iter().all(|failure| failure.root.is_none()) {
             self.loaded = true;
             changes.push(Change::InitialLoadDone);
         }
         self.scanned = true;
-        Scan {
-            changes,
-            look_again_in,
-        }
+        Scan { changes, look_again_in }
     }
 
     /// Takes in what a file says now, or tells in how long to look again.
-    fn look_at(
-        &mut self,
-        listed: &ListedFile,
-        signals: Option<&Signals>,
-        now: Instant,
-    ) -> Option<Duration> {
+    fn look_at(&mut self, listed: &ListedFile, signals: Option<&Signals>, now: Instant) -> Option<Duration> {
         let key = &listed.key;
         let file = self.files.entry(key.clone()).or_default();
-        if file.seen.is_none()
-            && file.fingerprint.is_some()
-            && Fingerprint::of(&key.path) == file.fingerprint
-        {
+        if file.seen.is_none() && file.fingerprint.is_some() && Fingerprint::of(&key.path) == file.fingerprint {
             return None;
         }
         let reading = contents::read(&key.path);
         let content = match &reading.text {
-            Ok(text) => Content::Text {
-                hash: self.hasher.hash_one(text),
-                length: text.len(),
-            },
+            Ok(text) => Content::Text { hash: self.hasher.hash_one(text), length: text.len() },
             Err(fault) => Content::Fault(fault.clone()),
         };
         if file.content.as_ref() == Some(&content) {
@@ -147,12 +127,8 @@ impl Scanner {
         }
         // Asked after reading: what was written meanwhile counts too.
         let being_written = signals.and_then(|signals| signals.being_written(&key.path));
-        let contents = reading
-            .text
-            .as_ref()
-            .map(|text| Contents::of(text, &key.path, self.objects.filter()));
-        let vanishing = contents.as_ref().is_ok_and(|contents| contents.is_empty)
-            && self.objects.has_any_of(key);
+        let contents = reading.text.as_ref().map(|text| Contents::of(text, &key.path, self.objects.filter()));
+        let vanishing = contents.as_ref().is_ok_and(|contents| contents.is_empty) && self.objects.has_any_of(key);
         let wait = match signals {
             None => Duration::ZERO,
             Some(signals) => {
@@ -170,32 +146,18 @@ impl Scanner {
                 .unwrap_or_default()
             }
         };
-        let wait = file
-            .wait(&content, wait, now)
-            .max(being_written.unwrap_or_default());
+        let wait = file.wait(&content, wait, now).max(being_written.unwrap_or_default());
         file.vanishing = vanishing;
         if !wait.is_zero() {
             return Some(wait);
         }
-        *file = File {
-            content: Some(content),
-            fingerprint: reading.fingerprint,
-            ..File::default()
-        };
+        *file = File { content: Some(content), fingerprint: reading.fingerprint, ..File::default() };
         match contents {
             Ok(contents) => self.take(key, contents),
             Err(fault) => {
-                let problem = FileProblem {
-                    line: fault.line,
-                    ..FileProblem::of_file(&*key.path, fault.message.clone())
-                };
-                let kept = self.kept_note(
-                    key,
-                    self.objects
-                        .of_file(key)
-                        .map(|entry| entry.key.to_string())
-                        .collect(),
-                );
+                let problem =
+                    FileProblem { line: fault.line, ..FileProblem::of_file(&*key.path, fault.message.clone()) };
+                let kept = self.kept_note(key, self.objects.of_file(key).map(|entry| entry.key.to_string()).collect());
                 if let Some(file) = self.files.get_mut(key) {
                     file.problems = std::iter::once(problem).chain(kept).collect();
                 }
@@ -206,25 +168,14 @@ impl Scanner {
 
     /// Takes in the documents of a file. What the file defined before goes only if it can be told that it is gone.
     fn take(&mut self, key: &FileKey, contents: Contents) {
-        let Contents {
-            mut entries,
-            mut problems,
-            broken,
-            doubtful,
-            ..
-        } = contents;
+        let Contents { mut entries, mut problems, broken, doubtful, .. } = contents;
         let defined: HashSet<_> = entries.iter().map(|entry| &entry.key).collect();
         let before = self.objects.of_file(key);
         let kept: Vec<_> = before
-            .filter(|entry| {
-                !defined.contains(&entry.key) && (doubtful || broken.contains(&entry.key))
-            })
+            .filter(|entry| !defined.contains(&entry.key) && (doubtful || broken.contains(&entry.key)))
             .cloned()
             .collect();
-        problems.extend(self.kept_note(
-            key,
-            kept.iter().map(|entry| entry.key.to_string()).collect(),
-        ));
+        problems.extend(self.kept_note(key, kept.iter().map(|entry| entry.key.to_string()).collect()));
         entries.extend(kept);
         self.objects.replace(key, entries);
         if let Some(file) = self.files.get_mut(key) {
@@ -238,20 +189,12 @@ impl Scanner {
         if kept.is_empty() {
             return None;
         }
-        let mut names = kept
-            .iter()
-            .take(NAMED)
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let mut names = kept.iter().take(NAMED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         if kept.len() > NAMED {
             names.push_str(&format!(" and {} more", kept.len() - NAMED));
         }
         let message = format!("until that is mended, what was read before stays in force: {names}");
-        Some(FileProblem {
-            severity: Severity::Warning,
-            ..FileProblem::of_file(&*key.path, message)
-        })
+        Some(FileProblem { severity: Severity::Warning, ..FileProblem::of_file(&*key.path, message) })
     }
 
     /// Forgets a file that is no longer there, or tells in how long to look again.
@@ -277,16 +220,9 @@ impl Scanner {
         let waiting = |key: &FileKey| self.files.get(key).is_some_and(|file| file.vanishing);
         let found = self.objects.conflicts(waiting);
         for problem in &found {
-            conflicts
-                .entry(&problem.file)
-                .or_default()
-                .push(problem.clone());
+            conflicts.entry(&problem.file).or_default().push(problem.clone());
         }
-        let mut problems: Vec<FileProblem> = listing
-            .failures
-            .iter()
-            .map(|failure| failure.problem.clone())
-            .collect();
+        let mut problems: Vec<FileProblem> = listing.failures.iter().map(|failure| failure.problem.clone()).collect();
         for (key, file) in &self.files {
             let start = problems.len();
             problems.extend(file.problems.iter().cloned());
@@ -298,14 +234,9 @@ impl Scanner {
         if problems == self.problems {
             return None;
         }
-        let before: HashSet<FileProblem> = std::mem::replace(&mut self.problems, problems)
-            .into_iter()
-            .collect();
+        let before: HashSet<FileProblem> = std::mem::replace(&mut self.problems, problems).into_iter().collect();
         Some(self.problems.clone()).inspect(|problems| {
-            problems
-                .iter()
-                .filter(|problem| !before.contains(problem))
-                .for_each(FileProblem::log);
+            problems.iter().filter(|problem| !before.contains(problem)).for_each(FileProblem::log);
         })
     }
 }

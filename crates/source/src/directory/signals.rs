@@ -69,9 +69,7 @@ impl Signals {
                 return false;
             }
             let due = match state.restless {
-                Some((first, last)) => {
-                    Some((last + self.timing.quiet).min(first + self.timing.restless))
-                }
+                Some((first, last)) => Some((last + self.timing.quiet).min(first + self.timing.restless)),
                 None => deadline,
             };
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
@@ -82,16 +80,8 @@ impl Signals {
                     state.writing.retain(|_, last| last.elapsed() < open);
                     return true;
                 }
-                Some(left) => {
-                    self.wake
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-                None => self
-                    .wake
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
@@ -104,10 +94,7 @@ impl Signals {
 
     /// Whether the file system tells what happens to a file.
     pub(super) fn tells_of(&self, file: &Path) -> bool {
-        TELLS_OF_CLOSING
-            && absolute(file)
-                .parent()
-                .is_some_and(|folder| self.state().watched.contains_key(folder))
+        TELLS_OF_CLOSING && absolute(file).parent().is_some_and(|folder| self.state().watched.contains_key(folder))
     }
 
     /// Takes what the file system tells. Called on a thread of the watcher's.
@@ -116,21 +103,17 @@ impl Signals {
         let state = &mut *state;
         match event {
             // Reading is told too; most of it is our own.
-            Ok(Event {
-                kind: EventKind::Access(access),
-                ..
-            }) if access != AccessKind::Close(AccessMode::Write) => return,
+            Ok(Event { kind: EventKind::Access(access), .. }) if access != AccessKind::Close(AccessMode::Write) => {
+                return;
+            }
             Ok(event) => {
-                if !event.need_rescan()
-                    && !event.paths.iter().any(|path| self.concerns(state, path))
-                {
+                if !event.need_rescan() && !event.paths.iter().any(|path| self.concerns(state, path)) {
                     return;
                 }
                 for path in event.paths {
                     match event.kind {
                         EventKind::Modify(ModifyKind::Data(_))
-                            if TELLS_OF_CLOSING
-                                && (is_configuration(&path) || self.roots.contains(&path)) =>
+                            if TELLS_OF_CLOSING && (is_configuration(&path) || self.roots.contains(&path)) =>
                         {
                             state.writing.insert(path, Instant::now());
                         }
@@ -155,12 +138,7 @@ impl Signals {
     }
 
     fn concerns(&self, state: &State, path: &Path) -> bool {
-        let listed = |folder: &Path| {
-            state
-                .watched
-                .get(folder)
-                .is_some_and(|watched| watched.listed)
-        };
+        let listed = |folder: &Path| state.watched.get(folder).is_some_and(|watched| watched.listed);
         self.roots.contains(path) || listed(path) || path.parent().is_some_and(listed)
     }
 
@@ -190,11 +168,7 @@ impl Watcher {
                 }
             }
         }
-        Self {
-            signals: Arc::clone(signals),
-            inner,
-            refused: HashSet::new(),
-        }
+        Self { signals: Arc::clone(signals), inner, refused: HashSet::new() }
     }
 
     /// Lists all files, after it is made sure that every change from here on is told.
@@ -221,32 +195,19 @@ impl Watcher {
         // The folders around the paths tell when something takes their place.
         for folder in self.signals.roots.iter().filter_map(|root| root.parent()) {
             if let Ok(metadata) = fs::metadata(folder) {
-                wanted.insert(
-                    folder.to_owned(),
-                    Watched {
-                        identity: identity(&metadata),
-                        listed: false,
-                    },
-                );
+                wanted.insert(folder.to_owned(), Watched { identity: identity(&metadata), listed: false });
             }
         }
         for folder in &listing.folders {
-            wanted.insert(
-                absolute(&folder.path),
-                Watched {
-                    identity: folder.identity,
-                    listed: true,
-                },
-            );
+            wanted.insert(absolute(&folder.path), Watched { identity: folder.identity, listed: true });
         }
         // The lock must not be held while the watcher is asked: its thread may be waiting for it.
         let watched = self.signals.state().watched.clone();
         for path in watched.keys() {
-            if wanted.get(path).is_none_or(|folder| {
-                watched
-                    .get(path)
-                    .is_some_and(|old| old.identity != folder.identity)
-            }) {
+            if wanted
+                .get(path)
+                .is_none_or(|folder| watched.get(path).is_some_and(|old| old.identity != folder.identity))
+            {
                 self.signals.state().watched.remove(path);
                 // Fails if it went by itself.
                 let _ = inner.unwatch(path);

@@ -77,42 +77,19 @@ impl Folder {
                 Change::AuthConfig(object) => {
                     let document = &object.document;
                     let name = document.metadata.id().replace(&root, "");
-                    let state = if document.result.is_ok() {
-                        ""
-                    } else {
-                        " broken"
-                    };
-                    words.push(format!(
-                        "AuthConfig {name} {}{state}",
-                        document.hosts.join(",")
-                    ));
+                    let state = if document.result.is_ok() { "" } else { " broken" };
+                    words.push(format!("AuthConfig {name} {}{state}", document.hosts.join(",")));
                 }
                 Change::AuthConfigGone { namespace, name } => {
-                    words.push(format!(
-                        "AuthConfig {namespace}/{} gone",
-                        name.replace(&root, "")
-                    ));
+                    words.push(format!("AuthConfig {namespace}/{} gone", name.replace(&root, "")));
                 }
                 Change::Secret(secret) => {
-                    let key = secret
-                        .data
-                        .get("k")
-                        .map(|value| String::from_utf8_lossy(value).into_owned());
-                    words.push(format!(
-                        "Secret {} {}",
-                        secret.metadata.id(),
-                        key.unwrap_or_default()
-                    ));
+                    let key = secret.data.get("k").map(|value| String::from_utf8_lossy(value).into_owned());
+                    words.push(format!("Secret {} {}", secret.metadata.id(), key.unwrap_or_default()));
                 }
-                Change::SecretGone { namespace, name } => {
-                    words.push(format!("Secret {namespace}/{name} gone"))
-                }
-                Change::Problems(problems) if problems.is_empty() => {
-                    words.push("all is well".to_owned())
-                }
-                Change::Problems(problems) => {
-                    words.extend(problems.iter().map(|problem| self.problem(problem)))
-                }
+                Change::SecretGone { namespace, name } => words.push(format!("Secret {namespace}/{name} gone")),
+                Change::Problems(problems) if problems.is_empty() => words.push("all is well".to_owned()),
+                Change::Problems(problems) => words.extend(problems.iter().map(|problem| self.problem(problem))),
                 Change::InitialLoadDone => words.push("loaded".to_owned()),
             }
         }
@@ -120,19 +97,9 @@ impl Folder {
     }
 
     fn problem(&self, problem: &FileProblem) -> String {
-        let severity = if problem.severity == Severity::Warning {
-            "warning"
-        } else {
-            "error"
-        };
+        let severity = if problem.severity == Severity::Warning { "warning" } else { "error" };
         let root = self.root().display().to_string();
-        format!(
-            "{severity} {}",
-            problem
-                .to_string()
-                .replace(&format!("{root}/"), "")
-                .replace(&root, ".")
-        )
+        format!("{severity} {}", problem.to_string().replace(&format!("{root}/"), "").replace(&root, "."))
     }
 }
 
@@ -147,9 +114,7 @@ fn labelled(name: &str, labels: &str, host: &str) -> String {
 }
 
 fn secret(name: &str, value: &str) -> String {
-    format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{k: \"{value}\"}}\n"
-    )
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{k: \"{value}\"}}\n")
 }
 
 fn documents(documents: &[String]) -> String {

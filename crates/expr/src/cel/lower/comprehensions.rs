@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, operators,
-};
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, operators};
 
 use super::{Lowering, call, constant_index, number};
 use crate::cel::budget;
@@ -25,31 +23,19 @@ impl Lowering<'_, '_> {
             let uses = self.tally(&comprehension.result, &comprehension.accu_var);
             let uses = uses.uses.get(&comprehension.accu_var).copied().unwrap_or(0);
             let init = comprehension.accu_init;
-            comprehension.accu_init = call(
-                init.id,
-                "@sized",
-                vec![init, number(uses.saturating_add(1))],
-            );
+            comprehension.accu_init = call(init.id, "@sized", vec![init, number(uses.saturating_add(1))]);
             return Expr::Comprehension(Box::new(comprehension));
         }
         let mut range = self.lower(comprehension.iter_range);
         self.locals.push(comprehension.iter_var.clone());
         comprehension.loop_step = self.step(comprehension.loop_step);
         self.locals.pop();
-        let Tally { weight, mut uses } =
-            self.tally(&comprehension.loop_step, &comprehension.iter_var);
+        let Tally { weight, mut uses } = self.tally(&comprehension.loop_step, &comprehension.iter_var);
         let own = uses.remove(&comprehension.iter_var).unwrap_or(0);
         let id = range.id;
-        range = call(
-            id,
-            "@iterate",
-            vec![range, number(weight), number(own.saturating_add(1))],
-        );
+        range = call(id, "@iterate", vec![range, number(weight), number(own.saturating_add(1))]);
         for (outer, uses) in uses {
-            let held = IdedExpr {
-                id,
-                expr: Expr::Ident(outer),
-            };
+            let held = IdedExpr { id, expr: Expr::Ident(outer) };
             range = call(id, "@held", vec![range, held, number(uses)]);
         }
         comprehension.iter_range = range;
@@ -60,12 +46,7 @@ impl Lowering<'_, '_> {
     /// `@result || x`, `@result + [x]`, `@result + 1`, or one of them as `condition ? step : @result`.
     fn step(&mut self, step: IdedExpr) -> IdedExpr {
         let id = step.id;
-        let Expr::Call(CallExpr {
-            func_name,
-            target: None,
-            args,
-        }) = step.expr
-        else {
+        let Expr::Call(CallExpr { func_name, target: None, args }) = step.expr else {
             return self.lower(step);
         };
         let folds = args.first().is_some_and(is_accumulator);
@@ -80,37 +61,18 @@ impl Lowering<'_, '_> {
                 let mut args = args.into_iter();
                 let accumulator = args.next();
                 let added = args.map(|added| match added.expr {
-                    Expr::List(ListExpr {
-                        elements,
-                        optional_indices,
-                    }) => {
+                    Expr::List(ListExpr { elements, optional_indices }) => {
                         let elements = self.all(elements);
-                        IdedExpr {
-                            id: added.id,
-                            expr: Expr::List(ListExpr {
-                                elements,
-                                optional_indices,
-                            }),
-                        }
+                        IdedExpr { id: added.id, expr: Expr::List(ListExpr { elements, optional_indices }) }
                     }
-                    other => IdedExpr {
-                        id: added.id,
-                        expr: other,
-                    },
+                    other => IdedExpr { id: added.id, expr: other },
                 });
                 accumulator.into_iter().chain(added).collect()
             }
             operators::LOGICAL_AND | operators::LOGICAL_OR if folds => self.all(args),
             _ => return self.global_call(id, func_name, args),
         };
-        IdedExpr {
-            id,
-            expr: Expr::Call(CallExpr {
-                func_name,
-                target: None,
-                args,
-            }),
-        }
+        IdedExpr { id, expr: Expr::Call(CallExpr { func_name, target: None, args }) }
     }
 
     /// What one evaluation of a lowered `body` costs, and how often it names each local variable. Inner comprehensions
@@ -121,13 +83,7 @@ impl Lowering<'_, '_> {
         tally
     }
 
-    fn add_to<'e>(
-        &self,
-        tally: &mut Tally,
-        expression: &'e IdedExpr,
-        variable: &str,
-        bound: &mut Vec<&'e str>,
-    ) {
+    fn add_to<'e>(&self, tally: &mut Tally, expression: &'e IdedExpr, variable: &str, bound: &mut Vec<&'e str>) {
         tally.weight = tally.weight.saturating_add(1);
         match &expression.expr {
             Expr::Ident(name) => {
@@ -135,9 +91,8 @@ impl Lowering<'_, '_> {
                     *tally.uses.entry(name.clone()).or_default() += 1;
                 }
                 let constant = constant_index(name).and_then(|index| self.constants.get(index));
-                tally.weight = tally
-                    .weight
-                    .saturating_add(constant.map_or(0, |constant| budget::size(constant.value())));
+                tally.weight =
+                    tally.weight.saturating_add(constant.map_or(0, |constant| budget::size(constant.value())));
             }
             Expr::Literal(LiteralValue::String(text)) => {
                 tally.weight = tally.weight.saturating_add(budget::text(text.len()));

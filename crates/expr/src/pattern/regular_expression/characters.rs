@@ -12,43 +12,26 @@ impl Translator<'_> {
             return Err(error("trailing backslash at end of expression", Some("")));
         };
         let after = escaped.get(character.len_utf8()..).unwrap_or_default();
-        let octal = |text: &str, most: usize| {
-            text.bytes()
-                .take(most)
-                .take_while(|byte| matches!(byte, b'0'..=b'7'))
-                .count()
-        };
+        let octal =
+            |text: &str, most: usize| text.bytes().take(most).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
         let (code, length) = match character {
             // One digit alone would be a reference to a group.
             '1'..='7' if octal(after, 1) == 0 => (None, 2),
             '0'..='7' => {
                 let digits = 1 + octal(after, 2);
-                (
-                    escaped
-                        .get(..digits)
-                        .and_then(|digits| u32::from_str_radix(digits, 8).ok()),
-                    1 + digits,
-                )
+                (escaped.get(..digits).and_then(|digits| u32::from_str_radix(digits, 8).ok()), 1 + digits)
             }
             'x' => match after.strip_prefix('{') {
                 Some(braced) => {
                     let digits = braced.bytes().take_while(u8::is_ascii_hexdigit).count();
                     let closed = braced.as_bytes().get(digits) == Some(&b'}');
-                    let code = braced
-                        .get(..digits)
-                        .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                    let code = braced.get(..digits).and_then(|digits| u32::from_str_radix(digits, 16).ok());
                     (code.filter(|_| closed), (4 + digits).min(start.len()))
                 }
                 None => {
-                    let digits = after
-                        .bytes()
-                        .take(2)
-                        .take_while(u8::is_ascii_hexdigit)
-                        .count();
-                    let code = after
-                        .get(..2)
-                        .filter(|_| digits == 2)
-                        .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                    let digits = after.bytes().take(2).take_while(u8::is_ascii_hexdigit).count();
+                    let code =
+                        after.get(..2).filter(|_| digits == 2).and_then(|digits| u32::from_str_radix(digits, 16).ok());
                     (code, 2 + digits)
                 }
             },
@@ -58,9 +41,7 @@ impl Translator<'_> {
             'r' => (Some(13), 2),
             't' => (Some(9), 2),
             'v' => (Some(11), 2),
-            other if other.is_ascii() && !other.is_ascii_alphanumeric() => {
-                (Some(u32::from(other)), 2)
-            }
+            other if other.is_ascii() && !other.is_ascii_alphanumeric() => (Some(u32::from(other)), 2),
             other => (None, 1 + other.len_utf8()),
         };
         match code.and_then(char::from_u32) {
@@ -68,10 +49,7 @@ impl Translator<'_> {
                 self.skip(length);
                 Ok(character)
             }
-            None => Err(error(
-                "invalid escape sequence",
-                Some(start.get(..length).unwrap_or(start)),
-            )),
+            None => Err(error("invalid escape sequence", Some(start.get(..length).unwrap_or(start)))),
         }
     }
 
@@ -85,10 +63,7 @@ impl Translator<'_> {
                 None => return Err(error("invalid character class range", Some(start))),
             },
             None => match inside.chars().next() {
-                Some(letter) => (
-                    inside.get(..letter.len_utf8()).unwrap_or_default(),
-                    2 + letter.len_utf8(),
-                ),
+                Some(letter) => (inside.get(..letter.len_utf8()).unwrap_or_default(), 2 + letter.len_utf8()),
                 None => return Err(error("invalid character class range", Some(start))),
             },
         };
@@ -101,11 +76,7 @@ impl Translator<'_> {
             }
             None => name,
         };
-        if name.is_empty()
-            || !name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             return Err(error("invalid character class range", Some(written)));
         }
         self.skip(length);
@@ -208,8 +179,8 @@ pub(super) fn ascii_class(letter: char) -> Option<&'static str> {
 
 fn is_posix_class(name: &str) -> bool {
     const NAMES: [&str; 14] = [
-        "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
-        "space", "upper", "word", "xdigit",
+        "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper",
+        "word", "xdigit",
     ];
     NAMES.contains(&name.strip_prefix('^').unwrap_or(name))
 }

@@ -13,15 +13,8 @@ pub(super) fn decode_leniently(text: &str) -> Vec<u8> {
 
 /// All bytes, or `None` if anything is wrong.
 fn decode_padded(text: &str) -> Option<Vec<u8>> {
-    let characters: Vec<u8> = text
-        .bytes()
-        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
-        .collect();
-    let padding = characters
-        .iter()
-        .rev()
-        .take_while(|byte| **byte == b'=')
-        .count();
+    let characters: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let padding = characters.iter().rev().take_while(|byte| **byte == b'=').count();
     let digits = characters.get(..characters.len() - padding)?;
     let complete = padding <= 2 && characters.len().is_multiple_of(4);
     (complete && digits.iter().all(|byte| digit(*byte).is_some()))
@@ -30,10 +23,7 @@ fn decode_padded(text: &str) -> Option<Vec<u8>> {
 
 /// The bytes of all groups of four before the first that has a wrong character, and of an incomplete last one.
 fn decode_unpadded(text: &str) -> Vec<u8> {
-    let characters: Vec<u8> = text
-        .bytes()
-        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
-        .collect();
+    let characters: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     characters
         .chunks(4)
         .take_while(|group| group.iter().all(|byte| digit(*byte).is_some()))
@@ -43,14 +33,10 @@ fn decode_unpadded(text: &str) -> Vec<u8> {
 
 /// The whole bytes of up to four digits.
 fn bytes_of(digits: &[u8]) -> impl Iterator<Item = u8> + use<> {
-    let bits = digits.iter().fold(0_u32, |bits, byte| {
-        bits << 6 | digit(*byte).unwrap_or_default()
-    });
+    let bits = digits.iter().fold(0_u32, |bits, byte| bits << 6 | digit(*byte).unwrap_or_default());
     let aligned = bits << (6 * (4 - digits.len().min(4)));
     let [_, first, second, third] = aligned.to_be_bytes();
-    [first, second, third]
-        .into_iter()
-        .take(digits.len() * 6 / 8)
+    [first, second, third].into_iter().take(digits.len() * 6 / 8)
 }
 
 fn digit(byte: u8) -> Option<u32> {

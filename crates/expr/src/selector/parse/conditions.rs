@@ -37,15 +37,7 @@ impl Parser {
             }
             _ => (None, after),
         };
-        Ok((
-            Link::Query(Box::new(Query {
-                path,
-                test,
-                all,
-                then,
-            })),
-            after,
-        ))
+        Ok((Link::Query(Box::new(Query { path, test, all, then })), after))
     }
 }
 
@@ -57,9 +49,7 @@ fn split(source: &str) -> Result<(&str, Option<usize>, &str), ParseError> {
     let mut at = 1;
     while let Some(byte) = bytes.get(at) {
         match byte {
-            b'!' | b'=' | b'<' | b'>' | b'%' if depth == 1 && operator.is_none() => {
-                operator = Some(at - 1)
-            }
+            b'!' | b'=' | b'<' | b'>' | b'%' if depth == 1 && operator.is_none() => operator = Some(at - 1),
             b'\\' => at += 1,
             b'[' | b'(' => depth += 1,
             b']' | b')' => depth -= 1,
@@ -68,17 +58,11 @@ fn split(source: &str) -> Result<(&str, Option<usize>, &str), ParseError> {
         }
         if depth == 0 {
             let condition = source.get(1..at).unwrap_or_default();
-            return Ok((
-                condition,
-                operator,
-                source.get(at + 1..).unwrap_or_default(),
-            ));
+            return Ok((condition, operator, source.get(at + 1..).unwrap_or_default()));
         }
         at += 1;
     }
-    Err(ParseError::new(format!(
-        "condition `#{source}` is not closed"
-    )))
+    Err(ParseError::new(format!("condition `#{source}` is not closed")))
 }
 
 /// An operator and its right side.
@@ -100,9 +84,7 @@ fn test_of(source: &str) -> Result<Test, ParseError> {
         .iter()
         .find_map(|(sign, operator)| Some((*operator, trim(source.strip_prefix(sign)?))))
         .unwrap_or((Operator::None, source));
-    let quoted = right
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'));
+    let quoted = right.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     match operator {
         Operator::None => Err(ParseError::new(format!(
             "`{source}` is no operator with a value: use one of ==, !=, <, <=, >, >=, %, !%"
@@ -122,16 +104,12 @@ fn test_of(source: &str) -> Result<Test, ParseError> {
             };
             match (truth, quoted) {
                 (Some(truth), _) => Ok(Test::Truth { comparison, truth }),
-                (None, None) if right.starts_with('~') => Err(ParseError::new(format!(
-                    "`{right}`: after `~` stands `true` or `false`"
-                ))),
+                (None, None) if right.starts_with('~') => {
+                    Err(ParseError::new(format!("`{right}`: after `~` stands `true` or `false`")))
+                }
                 _ => {
                     let text = quoted.map_or_else(|| right.to_owned(), unescape);
-                    Ok(Test::Compare {
-                        comparison,
-                        number: text.parse().ok(),
-                        text,
-                    })
+                    Ok(Test::Compare { comparison, number: text.parse().ok(), text })
                 }
             }
         }

@@ -5,24 +5,13 @@ use std::os::unix::net::UnixListener;
 use super::*;
 
 fn problems(folder: &Folder, loaded: &Loaded) -> Vec<String> {
-    loaded
-        .problems
-        .iter()
-        .map(|problem| folder.problem(problem))
-        .collect()
+    loaded.problems.iter().map(|problem| folder.problem(problem)).collect()
 }
 
 #[test]
 fn documents_come_in_the_order_of_files_and_texts() {
     let folder = Folder::new();
-    folder.put(
-        "b.yaml",
-        documents(&[
-            auth_config("two", "b.test"),
-            secret("s", "1"),
-            auth_config("three", "c.test"),
-        ]),
-    );
+    folder.put("b.yaml", documents(&[auth_config("two", "b.test"), secret("s", "1"), auth_config("three", "c.test")]));
     folder.put("a/x.yml", auth_config("one", "a.test"));
     folder.put(
         "c.json",
@@ -45,18 +34,8 @@ fn documents_come_in_the_order_of_files_and_texts() {
     assert_eq!(problems(&folder, &loaded), Vec::<String>::new());
     assert!(!loaded.has_errors());
     assert_eq!(loaded.secrets().count(), 2);
-    let files: Vec<_> = loaded
-        .auth_configs()
-        .map(|object| object.file.clone().unwrap())
-        .collect();
-    assert_eq!(
-        files,
-        [
-            folder.path("a/x.yml"),
-            folder.path("b.yaml"),
-            folder.path("b.yaml")
-        ]
-    );
+    let files: Vec<_> = loaded.auth_configs().map(|object| object.file.clone().unwrap()).collect();
+    assert_eq!(files, [folder.path("a/x.yml"), folder.path("b.yaml"), folder.path("b.yaml")]);
 }
 
 #[test]
@@ -64,54 +43,27 @@ fn paths_keep_their_order_and_count_once() {
     let folder = Folder::new();
     folder.put("a.yaml", auth_config("a", "a.test"));
     folder.put("z/b.yaml", auth_config("b", "b.test"));
-    let paths = vec![
-        folder.path("z"),
-        folder.root(),
-        folder.path("z"),
-        folder.path("a.yaml"),
-    ];
+    let paths = vec![folder.path("z"), folder.root(), folder.path("z"), folder.path("a.yaml")];
     let loaded = Source::new(paths, Options::default()).load();
-    assert_eq!(
-        folder.words(&loaded.changes),
-        [
-            "AuthConfig default/b b.test",
-            "AuthConfig default/a a.test",
-            "loaded"
-        ]
-    );
+    assert_eq!(folder.words(&loaded.changes), ["AuthConfig default/b b.test", "AuthConfig default/a a.test", "loaded"]);
     assert_eq!(problems(&folder, &loaded), Vec::<String>::new());
 }
 
 #[test]
 fn every_problem_names_file_and_line() {
     let folder = Folder::new();
-    folder.put(
-        "1.yaml",
-        documents(&[
-            auth_config("a", "a.test"),
-            auth_config("b", "b.test").replace("hosts", "hots"),
-        ]),
-    );
-    folder.put(
-        "2.yaml",
-        documents(&[
-            secret("s", "x"),
-            secret("t", "hunter2").replace("stringData", "data"),
-        ]),
-    );
-    folder.put(
-        "3.yaml",
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
-    );
+    folder.put("1.yaml", documents(&[auth_config("a", "a.test"), auth_config("b", "b.test").replace("hosts", "hots")]));
+    folder.put("2.yaml", documents(&[secret("s", "x"), secret("t", "hunter2").replace("stringData", "data")]));
+    folder.put("3.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n");
     folder.put("4.yaml", "- a\n");
     folder.put("5.yaml", [b"a: b\nc: ".as_slice(), &[0xff, b'\n']].concat());
-    folder.put(
-        "6.yaml",
-        vec![b'#'; usize::try_from(MAX_FILE_SIZE).unwrap() + 1],
-    );
+    folder.put("6.yaml", vec![b'#'; usize::try_from(MAX_FILE_SIZE).unwrap() + 1]);
     symlink("nowhere", folder.path("7.yaml")).unwrap();
     let _listener = UnixListener::bind(folder.path("8.yaml")).unwrap();
-    folder.put("9.yaml", "\n---\napiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nspec: {hosts: [nameless.test]}\n");
+    folder.put(
+        "9.yaml",
+        "\n---\napiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nspec: {hosts: [nameless.test]}\n",
+    );
     let paths = vec![folder.root(), folder.path("missing")];
     let loaded = Source::new(paths, Options::default()).load();
     let expected = [
@@ -151,32 +103,13 @@ fn every_problem_names_file_and_line() {
 #[test]
 fn of_two_definitions_the_first_counts_and_both_places_are_named() {
     let folder = Folder::new();
-    folder.put(
-        "a.yaml",
-        documents(&[
-            auth_config("x", "first.test"),
-            auth_config("x", "again.test"),
-        ]),
-    );
-    folder.put(
-        "b.yaml",
-        documents(&[secret("x", "1"), auth_config("x", "second.test")]),
-    );
+    folder.put("a.yaml", documents(&[auth_config("x", "first.test"), auth_config("x", "again.test")]));
+    folder.put("b.yaml", documents(&[secret("x", "1"), auth_config("x", "second.test")]));
     folder.put("c.yaml", secret("x", "2"));
     let loaded = folder.source().load();
-    assert_eq!(
-        folder.words(&loaded.changes),
-        [
-            "AuthConfig default/x first.test",
-            "Secret default/x 1",
-            "loaded"
-        ]
-    );
+    assert_eq!(folder.words(&loaded.changes), ["AuthConfig default/x first.test", "Secret default/x 1", "loaded"]);
     let root = folder.root().display().to_string();
-    let found: Vec<_> = problems(&folder, &loaded)
-        .iter()
-        .map(|problem| problem.replace(&root, ""))
-        .collect();
+    let found: Vec<_> = problems(&folder, &loaded).iter().map(|problem| problem.replace(&root, "")).collect();
     assert_eq!(
         found,
         [
@@ -192,31 +125,15 @@ fn what_is_not_for_this_server_is_left_out_with_its_problems() {
     let folder = Folder::new();
     let elsewhere = |text: String| text.replace("name:", "namespace: other\n  name:");
     folder.put("1.yaml", labelled("mine", "{shard: a}", "1.test"));
-    folder.put(
-        "2.yaml",
-        labelled("theirs", "{shard: b}", "2.test").replace("hosts", "hots"),
-    );
+    folder.put("2.yaml", labelled("theirs", "{shard: b}", "2.test").replace("hosts", "hots"));
     folder.put("3.yaml", elsewhere(labelled("far", "{shard: a}", "3.test")));
-    folder.put(
-        "4.yaml",
-        documents(&[
-            secret("s", "1"),
-            secret("t", "1").replace("{name", "{namespace: other, name"),
-        ]),
-    );
+    folder.put("4.yaml", documents(&[secret("s", "1"), secret("t", "1").replace("{name", "{namespace: other, name")]));
     let options = Options {
         watch_namespace: Some("default".to_owned()),
         auth_config_label_selector: "shard in (a, c)".parse().unwrap(),
         ..Options::default()
     };
     let loaded = Source::new(vec![folder.root()], options).load();
-    assert_eq!(
-        folder.words(&loaded.changes),
-        [
-            "AuthConfig default/mine 1.test",
-            "Secret default/s 1",
-            "loaded"
-        ]
-    );
+    assert_eq!(folder.words(&loaded.changes), ["AuthConfig default/mine 1.test", "Secret default/s 1", "loaded"]);
     assert_eq!(problems(&folder, &loaded), Vec::<String>::new());
 }

@@ -22,11 +22,7 @@ struct Watching<'f> {
 impl<'f> Watching<'f> {
     fn start(folder: &'f Folder, source: Source) -> Self {
         let (sender, receiver) = mpsc::channel(16);
-        Self {
-            folder,
-            receiver,
-            task: tokio::spawn(source.watch(sender)),
-        }
+        Self { folder, receiver, task: tokio::spawn(source.watch(sender)) }
     }
 
     /// Watches without ever looking of its own accord.
@@ -36,10 +32,7 @@ impl<'f> Watching<'f> {
     }
 
     async fn next(&mut self) -> Vec<String> {
-        let batch = timeout(LONG, self.receiver.recv())
-            .await
-            .expect("a batch in time")
-            .expect("a batch");
+        let batch = timeout(LONG, self.receiver.recv()).await.expect("a batch in time").expect("a batch");
         self.folder.words(&batch)
     }
 }
@@ -49,10 +42,7 @@ async fn files_that_are_renamed_into_place_written_and_removed_are_told() {
     let folder = Folder::new();
     folder.put("a.yaml", auth_config("a", "a.test"));
     let mut watching = Watching::told_only(&folder, folder.source());
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a.test", "loaded"]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "loaded"]);
     folder.put("b.yaml", auth_config("b", "b.test"));
     assert_eq!(watching.next().await, ["AuthConfig default/b b.test"]);
     folder.put("a.yaml", auth_config("a", "a2.test"));
@@ -71,24 +61,11 @@ async fn volumes_of_kubernetes_change_as_a_whole() {
     let (a, b) = (auth_config("a", "a.test"), auth_config("b", "b.test"));
     folder.publish("..2026_1", &[("a.yaml", &a), ("b.yaml", &b)]);
     let mut watching = Watching::told_only(&folder, folder.source());
-    assert_eq!(
-        watching.next().await,
-        [
-            "AuthConfig default/a a.test",
-            "AuthConfig default/b b.test",
-            "loaded"
-        ]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "AuthConfig default/b b.test", "loaded"]);
     let (a, b) = (auth_config("a", "a2.test"), auth_config("b", "b2.test"));
     folder.publish("..2026_2", &[("a.yaml", &a), ("b.yaml", &b)]);
     fs::remove_dir_all(folder.path("..2026_1")).unwrap();
-    assert_eq!(
-        watching.next().await,
-        [
-            "AuthConfig default/a a2.test",
-            "AuthConfig default/b b2.test"
-        ]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a2.test", "AuthConfig default/b b2.test"]);
 }
 
 #[tokio::test]
@@ -96,24 +73,16 @@ async fn a_broken_edit_keeps_what_was_there() {
     let folder = Folder::new();
     folder.put("a.yaml", auth_config("a", "a.test"));
     let mut watching = Watching::told_only(&folder, folder.source());
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a.test", "loaded"]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "loaded"]);
     folder.put("a.yaml", "kind: [");
     let told = watching.next().await;
     assert!(told[0].starts_with("error a.yaml:"), "{told:#?}");
     assert_eq!(
         told.last().map(String::as_str),
-        Some(
-            "warning a.yaml: until that is mended, what was read before stays in force: `AuthConfig default/a`"
-        )
+        Some("warning a.yaml: until that is mended, what was read before stays in force: `AuthConfig default/a`")
     );
     folder.put("a.yaml", auth_config("a", "a2.test"));
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a2.test", "all is well"]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a2.test", "all is well"]);
 }
 
 #[tokio::test]
@@ -123,10 +92,7 @@ async fn a_file_is_left_alone_while_it_is_being_written() {
     let mut source = folder.source();
     source.timing.open = LONG * 10;
     let mut watching = Watching::told_only(&folder, source);
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a.test", "loaded"]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "loaded"]);
 
     let text = auth_config("a", "a2.test") + "  callbacks: {}\n";
     let (start, rest) = text.split_at(text.find("  callbacks").unwrap());
@@ -147,10 +113,7 @@ async fn a_file_that_is_empty_for_a_moment_loses_nothing() {
     let mut source = folder.source();
     source.timing.emptied = LONG * 10;
     let mut watching = Watching::told_only(&folder, source);
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a.test", "loaded"]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "loaded"]);
     File::create(folder.path("a.yaml")).unwrap();
     folder.put("b.yaml", auth_config("b", "b.test"));
     assert_eq!(watching.next().await, ["AuthConfig default/b b.test"]);
@@ -163,10 +126,7 @@ async fn a_file_that_stays_empty_loses_its_objects() {
     let folder = Folder::new();
     folder.put("a.yaml", auth_config("a", "a.test"));
     let mut watching = Watching::told_only(&folder, folder.source());
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a.test", "loaded"]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "loaded"]);
     File::create(folder.path("a.yaml")).unwrap();
     assert_eq!(watching.next().await, ["AuthConfig default/a gone"]);
 }
@@ -178,24 +138,15 @@ async fn a_file_that_is_missing_for_a_moment_loses_nothing() {
     let mut source = folder.source();
     source.timing.missing = LONG * 10;
     let mut watching = Watching::told_only(&folder, source);
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a.test", "loaded"]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "loaded"]);
     // Under a new name its document takes over without being told as one too many.
     fs::rename(folder.path("a.yaml"), folder.path("a.yaml~")).unwrap();
-    folder.put(
-        "b.yaml",
-        documents(&[auth_config("a", "moved.test"), auth_config("b", "b.test")]),
-    );
+    folder.put("b.yaml", documents(&[auth_config("a", "moved.test"), auth_config("b", "b.test")]));
     assert_eq!(watching.next().await, ["AuthConfig default/b b.test"]);
     folder.put("a.yaml", auth_config("a", "a2.test"));
     folder.put("b.yaml", auth_config("b", "b.test"));
     let told = watching.next().await;
-    assert!(
-        told.iter().all(|change| !change.ends_with("gone")),
-        "{told:#?}"
-    );
+    assert!(told.iter().all(|change| !change.ends_with("gone")), "{told:#?}");
     assert_eq!(told[0], "AuthConfig default/a a2.test");
 }
 
@@ -204,10 +155,7 @@ async fn folders_that_appear_later_are_watched_too() {
     let folder = Folder::new();
     folder.put("a.yaml", auth_config("a", "a.test"));
     let mut watching = Watching::told_only(&folder, folder.source());
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a.test", "loaded"]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "loaded"]);
     folder.put("new/deep/b.yaml", auth_config("b", "b.test"));
     assert_eq!(watching.next().await, ["AuthConfig default/b b.test"]);
     folder.put("new/deep/b.yaml", auth_config("b", "b2.test"));
@@ -232,20 +180,12 @@ async fn nothing_counts_as_loaded_before_every_path_is_there() {
     assert!(told[1].ends_with("late: does not exist"), "{told:#?}");
     assert_eq!(told.len(), 2);
     // Put in place as a whole, and replaced as a whole.
-    for (version, expected) in [
-        (
-            "1",
-            &["AuthConfig default/l 1.test", "all is well", "loaded"][..],
-        ),
-        ("2", &["AuthConfig default/l 2.test"]),
-    ] {
+    for (version, expected) in
+        [("1", &["AuthConfig default/l 1.test", "all is well", "loaded"][..]), ("2", &["AuthConfig default/l 2.test"])]
+    {
         let real = folder.beside(version);
         fs::create_dir(&real).unwrap();
-        fs::write(
-            real.join("l.yaml"),
-            auth_config("l", &format!("{version}.test")),
-        )
-        .unwrap();
+        fs::write(real.join("l.yaml"), auth_config("l", &format!("{version}.test"))).unwrap();
         symlink(&real, folder.beside("link")).unwrap();
         fs::rename(folder.beside("link"), &late).unwrap();
         assert_eq!(watching.next().await, expected);
@@ -259,14 +199,8 @@ async fn a_single_file_is_watched_alone() {
     let folder = Folder::new();
     folder.put("only", auth_config("a", "a.test"));
     folder.put("other.yaml", auth_config("b", "b.test"));
-    let mut watching = Watching::told_only(
-        &folder,
-        Source::new(vec![folder.path("only")], Options::default()),
-    );
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a.test", "loaded"]
-    );
+    let mut watching = Watching::told_only(&folder, Source::new(vec![folder.path("only")], Options::default()));
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "loaded"]);
     folder.put("other.yaml", auth_config("b", "b2.test"));
     folder.put("only", auth_config("a", "a2.test"));
     assert_eq!(watching.next().await, ["AuthConfig default/a a2.test"]);
@@ -280,10 +214,7 @@ async fn without_being_told_changes_are_found_by_looking() {
     source.options.notifications = false;
     source.options.poll_interval = Duration::from_millis(20);
     let mut watching = Watching::start(&folder, source);
-    assert_eq!(
-        watching.next().await,
-        ["AuthConfig default/a a.test", "loaded"]
-    );
+    assert_eq!(watching.next().await, ["AuthConfig default/a a.test", "loaded"]);
     folder.put("a.yaml", auth_config("a", "b.test"));
     assert_eq!(watching.next().await, ["AuthConfig default/a b.test"]);
     folder.put("new/b.yaml", auth_config("b", "b.test"));
@@ -295,33 +226,20 @@ async fn without_being_told_changes_are_found_by_looking() {
 #[tokio::test]
 async fn watching_ends_when_nobody_listens() {
     let folder = Folder::new();
-    let Watching {
-        mut receiver, task, ..
-    } = Watching::told_only(&folder, folder.source());
+    let Watching { mut receiver, task, .. } = Watching::told_only(&folder, folder.source());
     let batch = timeout(LONG, receiver.recv()).await.unwrap().unwrap();
     assert_eq!(folder.words(&batch), ["loaded"]);
     drop(receiver);
-    timeout(LONG, task)
-        .await
-        .expect("an end in time")
-        .unwrap()
-        .unwrap();
+    timeout(LONG, task).await.expect("an end in time").unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn the_thread_ends_when_the_future_is_dropped() {
     let folder = Folder::new();
-    let Watching {
-        mut receiver, task, ..
-    } = Watching::told_only(&folder, folder.source());
+    let Watching { mut receiver, task, .. } = Watching::told_only(&folder, folder.source());
     let batch = timeout(LONG, receiver.recv()).await.unwrap().unwrap();
     assert_eq!(folder.words(&batch), ["loaded"]);
     task.abort();
     // The thread holds the last sender.
-    assert!(
-        timeout(LONG, receiver.recv())
-            .await
-            .expect("an end in time")
-            .is_none()
-    );
+    assert!(timeout(LONG, receiver.recv()).await.expect("an end in time").is_none());
 }
