@@ -2,6 +2,7 @@
 //!
 //! | suite | protects |
 //! | --- | --- |
+//! | `command_line` | what the commands print, and how they end |
 //! | `house_rules` | which crate may use which; no forgotten files; documents and examples that are true |
 //! | `with_envoy` | the road through a real Envoy: verdicts, headers, metadata, bodies, TLS, changes, restarts |
 //! | `with_issuer` | tokens of a real OpenID provider: discovery, keys that change, a provider that is away |
@@ -17,6 +18,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod command_line;
 mod house_rules;
 mod support;
 mod with_envoy;

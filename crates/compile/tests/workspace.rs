@@ -215,3 +215,69 @@ spec:
         assert!(paths.iter().any(|path| path.starts_with(expected)), "{expected} among {paths:?}");
     }
 }
+
+#[tokio::test]
+async fn odd_requests_get_an_answer_and_harm_nobody() {
+    let mut served = Served::new(false);
+    served.apply(&open("other", "other.test"));
+    served.apply(
+        r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: odd}
+spec:
+  hosts: [odd.test]
+  authentication:
+    keys: {apiKey: {selector: {matchLabels: {app: odd}}}}
+    cookie: {apiKey: {selector: {matchLabels: {app: odd}}}, credentials: {cookie: {name: key}}}
+    query: {apiKey: {selector: {matchLabels: {app: odd}}}, credentials: {queryString: {name: key}}}
+    token: {jwt: {jwksUrl: "http://127.0.0.1:9/none"}, credentials: {customHeader: {name: x-token}}}
+  authorization:
+    path: {patternMatching: {patterns: [{predicate: "request.url_path.startsWith('/')"}, {selector: request.headers.@keys.#, operator: neq, value: "0"}]}}
+    rego: {opa: {rego: "allow { startswith(input.request.path, \"/\") }"}}
+"#,
+    );
+    served.apply(
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: one, labels: {app: odd}}\nstringData: {api_key: sesame}\n",
+    );
+    let many = (0..1000).map(|number| (format!("x-{number}"), "v".repeat(50)));
+    let with = |more: &[(&str, String)]| {
+        let mut parts = RequestParts { host: "odd.test".to_owned(), path: "/".to_owned(), ..RequestParts::default() };
+        parts.headers.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        parts
+    };
+    let key = ("authorization", "Bearer sesame".to_owned());
+    let cases = [
+        ("a known key", with(&[key.clone()]), "OK"),
+        (
+            "1,000 headers",
+            RequestParts {
+                headers: many.chain([("authorization".to_owned(), "Bearer sesame".to_owned())]).collect(),
+                ..with(&[])
+            },
+            "OK",
+        ),
+        ("a key of 1 MB", with(&[("authorization", format!("Bearer {}", "k".repeat(1 << 20)))]), "UNAUTHENTICATED"),
+        ("a token of 1 MB", with(&[("x-token", format!("{0}.{0}.{0}", "a".repeat(1 << 18)))]), "UNAUTHENTICATED"),
+        ("1 MB of cookies", with(&[("cookie", "a=b; ".repeat(200_000))]), "UNAUTHENTICATED"),
+        ("bytes that were no text", with(&[("authorization", "Bearer \u{fffd}!\u{0}".to_owned())]), "UNAUTHENTICATED"),
+        ("a path that cannot be decoded", RequestParts { path: "/%zz%".to_owned(), ..with(&[key.clone()]) }, "OK"),
+        (
+            "a path of 1 MB",
+            RequestParts { path: "/?key=".to_owned() + &"%41".repeat(350_000), ..with(&[]) },
+            "UNAUTHENTICATED",
+        ),
+        ("no path", RequestParts { path: String::new(), ..with(&[key.clone()]) }, "PERMISSION_DENIED"),
+        (
+            "control characters",
+            RequestParts { method: "\u{0}\r\n".to_owned(), path: "/\u{0}\r\n".to_owned(), ..with(&[key]) },
+            "OK",
+        ),
+    ];
+    for (what, parts, expected) in cases {
+        let plan = served.index.find("odd.test").unwrap();
+        let verdict = usher_engine::check(&plan, &Request::new(parts), None, None).await;
+        assert_eq!(verdict.code_name(), expected, "{what}: {verdict:?}");
+        assert_eq!(served.verdict("other.test").await, "other OK", "after {what}");
+    }
+}

@@ -1,0 +1,120 @@
+//! The commands that need no gateway: what they print, and how they end.
+
+use std::{fs, process::Command};
+
+use super::support::workspace;
+
+/// Runs `usher` and gives its exit status, standard output and standard error.
+fn usher(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(workspace::usher()).args(arguments).current_dir(workspace::root()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+const QUICKSTART: &str = "deploy/examples/quickstart";
+
+fn check(more: &[&str]) -> (i32, String) {
+    let (status, output, errors) = usher(&[&["check", "--config", QUICKSTART], more].concat());
+    assert_eq!(errors, "", "{more:?}");
+    (status, output)
+}
+
+#[test]
+fn the_quick_start_decides_as_its_guide_says() {
+    let ann = fs::read_to_string(workspace::root().join(QUICKSTART).join("ann.jwt")).unwrap();
+    let ann = format!("authorization: Bearer {}", ann.trim());
+    let cases: &[(&[&str], i32, &[&str])] = &[
+        (&["--host", "public.example.com"], 0, &["verdict: allow"]),
+        (&["--host", "keys.example.com"], 3, &["status: 401", "www-authenticate: APIKEY realm="]),
+        (&["--host", "keys.example.com", "-H", "Authorization: apikey quickstart-key-of-ann"], 0, &["verdict: allow"]),
+        (&["--host", "keys.example.com", "-H", "Authorization: APIKEY wrong"], 3, &["the API Key provided is invalid"]),
+        (&["--host", "token.example.com", "-H", &ann], 0, &["verdict: allow"]),
+        (&["--host", "token.example.com", "-H", "Authorization: Bearer a.b.c"], 3, &["status: 403"]),
+        (&["--host", "nobody.example.com"], 3, &["status: 404", "Service not found"]),
+    ];
+    for (arguments, expected, texts) in cases {
+        let (status, output) = check(arguments);
+        assert_eq!(status, *expected, "{arguments:?}: {output}");
+        for text in *texts {
+            assert!(output.contains(text), "{text:?} of {arguments:?} in {output}");
+        }
+    }
+}
+
+#[test]
+fn check_explains_each_step() {
+    let (_, output) = check(&["--host", "keys.example.com", "--explain"]);
+    assert!(output.contains("steps:\n  authentication "), "{output}");
+    assert!(output.contains("denied in ") && output.contains("credential not found"), "{output}");
+}
+
+#[test]
+fn check_reads_a_request_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("config.yaml"),
+        "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: a}\nspec:\n  hosts: [a.test]\n  authorization:\n    office: {patternMatching: {patterns: [{predicate: \"source.address == '10.0.0.7' && request.method == 'PUT'\"}]}}\n",
+    )
+    .unwrap();
+    let file = folder.path().join("request.yaml");
+    fs::write(&file, "request: {host: a.test, method: PUT, path: /x}\nsource: {address: 10.0.0.7, port: 1}\n").unwrap();
+    let (config, file) = (folder.path().to_str().unwrap(), file.to_str().unwrap());
+    assert_eq!(usher(&["check", "--config", &format!("{config}/config.yaml"), "--request", file]).0, 0);
+    assert_eq!(
+        usher(&["check", "--config", &format!("{config}/config.yaml"), "--request", file, "--method", "GET"]).0,
+        3
+    );
+}
+
+#[test]
+fn validate_tells_everything_that_is_wrong_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.yaml");
+    fs::write(
+        &file,
+        "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: a}\nspec:\n  hosts: [a.test]\n  athentication: {}\n  when:\n  - operator: like\n---\napiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: b}\nspec:\n  hosts: [b.test]\n  when:\n  - predicate: context.x\n  authorization:\n    p:\n      patternMatching:\n        patterns:\n        - patternRef: missing\n",
+    )
+    .unwrap();
+    let (status, output, errors) = usher(&["validate", "--config", folder.path().to_str().unwrap()]);
+    assert_eq!((status, errors.as_str()), (1, ""), "{output}");
+    let file = file.display();
+    for expected in [
+        format!("{file}:6: spec.athentication: unknown field"),
+        format!("{file}:8: spec.when[0]"),
+        format!("{file}:16: spec.when[0].predicate: ERROR"),
+        format!(
+            "{file}:21: spec.authorization.p.patternMatching.patterns[0].patternRef: there is no pattern set `missing`"
+        ),
+    ] {
+        assert!(output.contains(&expected), "{expected} in\n{output}");
+    }
+}
+
+#[test]
+fn validate_accepts_the_quick_start() {
+    let (status, output, errors) = usher(&["validate", "--config", QUICKSTART]);
+    assert_eq!((status, errors.as_str()), (0, ""), "{output}");
+}
+
+#[test]
+fn commands_that_cannot_run_say_so() {
+    for (arguments, status) in [
+        (&["check", "--config", QUICKSTART][..], 1),
+        (&["check", "--config", "no/such/folder", "--host", "a.test"], 1),
+        (&["validate", "--config", "no/such/folder"], 1),
+        (&["serve", "--config", QUICKSTART, "--tls-cert", "only-a-certificate.pem"], 1),
+        (&["serve", "--no-such-flag"], 2),
+        (&["serve", "--config", QUICKSTART, "--timeout", "soon"], 2),
+    ] {
+        let (found, output, errors) = usher(arguments);
+        assert_eq!(found, status, "{arguments:?}: {output}{errors}");
+        assert_ne!(output + &errors, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn crds_prints_what_is_deployed() {
+    let (status, output, _) = usher(&["crds"]);
+    let deployed = fs::read_to_string(workspace::root().join("deploy/crds/authconfigs.yaml")).unwrap();
+    assert_eq!((status, output), (0, deployed));
+}
