@@ -31,7 +31,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         lines.push([
             row.name.clone(),
             number(median(cpu), 2),
-            range.map(|(low, high)| format!("{low:.2}-{high:.2}")).unwrap_or_default(),
+            range.map(|(low, high)| format!("{low:.2}-{high:.2}")).unwrap_or_else(|| "-".to_owned()),
             number(ratio(row, stock), 2),
             number(ratio(row, listener), 2),
             number(of(row, |sample| sample.checks_per_second), 0),
@@ -126,7 +126,7 @@ mod tests {
         let cells: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(cells[1][..5], ["stock", "30.00", "20.00-40.00", "1.00", "2.00"]);
         assert_eq!(cells[3], ["slow", "40.00", "40.00-90.00", "2.00", "4.00", "1000", "500", "900", "4.00", "25"]);
-        assert_eq!(cells[4], ["peer", "-", "-", "-", "1000", "500", "900", "4.00", "25"]);
+        assert_eq!(cells[4], ["peer", "-", "-", "-", "-", "1000", "500", "900", "4.00", "25"]);
         let widths: Vec<usize> = table.lines().map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{widths:?}");
     }

@@ -1,6 +1,6 @@
 //! One AuthConfig to one plan: phase by phase, collecting everything that is wrong.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use usher_api::{AuthConfig, AuthenticationSpec, DenyWithSpec};
 use usher_engine::{
@@ -137,9 +137,10 @@ pub(crate) fn hosts(texts: &[String], problems: &mut Problems) -> Vec<HostPatter
     let root = FieldPath::root("spec");
     let at = root.field("hosts");
     let mut hosts = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, text) in texts.iter().enumerate() {
         if let Some(host) = problems.take(&at.index(index), HostPattern::parse(text))
-            && !hosts.contains(&host)
+            && seen.insert(host.clone())
         {
             hosts.push(host);
         }

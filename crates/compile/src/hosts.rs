@@ -55,9 +55,10 @@ impl<Id: Clone + PartialEq> Claims<Id> {
     /// Replaces the hosts that a configuration claims, and gives all hosts whose owner may be another one now.
     pub fn replace(&mut self, id: &Id, age: &Age, before: &[HostPattern], after: &[HostPattern]) -> Vec<HostPattern> {
         let mut touched = BTreeSet::new();
+        let kept: BTreeSet<_> = after.iter().collect();
         for pattern in before {
             let key = Key::of(pattern);
-            if !after.contains(pattern)
+            if !kept.contains(pattern)
                 && let Some(claims) = self.claims.get_mut(&key)
             {
                 claims.retain(|claim| claim.id != *id);

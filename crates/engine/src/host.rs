@@ -12,6 +12,10 @@ pub struct Host<'a> {
     pub port: Option<&'a str>,
 }
 
+/// The longest name that a configuration may claim, in bytes: no name of the domain name system is longer (RFC 1035
+/// §2.3.4). The lookup relies on it: clients may send names of any length.
+pub const MAX_NAME: usize = 253;
+
 impl<'a> Host<'a> {
     /// Reads what a client or a configuration wrote: `name`, `name:port`, `[address]`, `[address]:port`.
     ///
@@ -22,6 +26,11 @@ impl<'a> Host<'a> {
         let name = name.strip_suffix('.').unwrap_or(name);
         Self { name: canonical_name(name), port: port.filter(|port| !port.is_empty()) }
     }
+}
+
+/// Whether a text is the number of a port. A client may send anything after the colon.
+pub(crate) fn is_port(text: &str) -> bool {
+    text.len() <= 5 && text.parse::<u16>().is_ok()
 }
 
 fn split_port(text: &str) -> (&str, Option<&str>) {
@@ -102,9 +111,12 @@ impl HostPattern {
         };
         let host = Host::parse(rest);
         if let Some(port) = host.port
-            && port.parse::<u16>().is_err()
+            && !is_port(port)
         {
             return Err(format!("`{port}` is not a port"));
+        }
+        if host.name.len() > MAX_NAME {
+            return Err(format!("the host is longer than {MAX_NAME} bytes"));
         }
         let bare_port = wildcard && host.name.is_empty() && host.port.is_some();
         if !bare_port && !host.name.starts_with('[') && host.name.split('.').any(str::is_empty) {

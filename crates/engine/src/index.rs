@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     Plan,
-    host::{Host, HostPattern},
+    host::{Host, HostPattern, MAX_NAME, is_port},
 };
 
 /// All plans by host.
@@ -72,7 +72,8 @@ impl HostIndex {
 
 impl Table {
     fn find(&self, host: &Host<'_>) -> Option<&Arc<Plan>> {
-        if let Some(port) = host.port
+        let port = host.port.filter(|port| is_port(port));
+        if let Some(port) = port
             && let Some(plan) = get(&self.hasher, &self.exact, &with_port(&host.name, port))
         {
             return Some(plan);
@@ -85,7 +86,10 @@ impl Table {
         }
         let mut rest = Some(&*host.name);
         while let Some(suffix) = rest {
-            if let Some(plan) = self.wildcard(suffix, host.port) {
+            // Nobody claims more, and hashing every suffix of a long name would take time by the square of its length.
+            if suffix.len() <= MAX_NAME
+                && let Some(plan) = self.wildcard(suffix, port)
+            {
                 return Some(plan);
             }
             rest = match suffix.split_once('.') {
@@ -284,6 +288,19 @@ mod tests {
                 assert_eq!(name_of(&index, host).unwrap_or_default(), *expected, "{host} among {hosts:?}");
             }
         }
+    }
+
+    #[test]
+    fn long_hosts_take_linear_time() {
+        let index = index(&[("*", "any"), ("*.a.test", "a")]);
+        let started = std::time::Instant::now();
+        for tail in ["", "a.test", "a.test:80", ":80"] {
+            let host = format!("{}{tail}", "a.".repeat(500_000));
+            assert_eq!(name_of(&index, &host).as_deref(), Some(if tail.contains("test") { "a" } else { "any" }));
+        }
+        let host = format!("{}test:{}", "a.".repeat(100), "0".repeat(1_000_000));
+        assert_eq!(name_of(&index, &host).as_deref(), Some("a"));
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
     }
 
     #[test]

@@ -56,7 +56,11 @@ const LONG: Duration = Duration::from_micros(100);
 /// Policies with more constructs that can make large values are never evaluated on the thread of the request.
 const MAX_GROWTH_IN_PLACE: usize = 16;
 /// How much longer than it may an evaluation is waited for.
-const GRACE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(250);
+/// The longest that an evaluation waits for a thread. The deadline of the request may end the wait sooner.
+const QUEUE_TIME: Duration = Duration::from_secs(1);
+/// From here on an evaluation was not only interrupted by other threads, but was long itself.
+const INTERRUPTED: Duration = Duration::from_millis(20);
 /// How many evaluations of one policy may run on after they were given up.
 const MAX_RUNAWAYS: usize = 1;
 /// How many evaluations may wait for the network at a time.
@@ -112,7 +116,7 @@ struct Opa {
 impl Evaluator for Opa {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
         let Some(limit) = self.limit(context.deadline()) else {
-            return Evaluation::failure(Failure::undecidable(TIME_OVER, "no time is left for the policy"));
+            return Evaluation::failure(no_time_left());
         };
         let Some(input) = values::input(context, self.policy.parts()) else {
             return Evaluation::failure(Failure::undecidable(LIMIT, "the input is nested too deeply"));
@@ -122,7 +126,7 @@ impl Evaluator for Opa {
             self.note(took);
             return outcome.into();
         }
-        Evaluation::pending(self.elsewhere(input, limit))
+        Evaluation::pending(self.elsewhere(input, context.deadline()))
     }
 }
 
@@ -156,8 +160,10 @@ impl Opa {
             && Duration::from_nanos(self.usual.load(Ordering::Relaxed)) <= LONG
     }
 
+    /// The clock also counts the time that the thread did not run. On a busy machine that is a few milliseconds now and
+    /// then, which say nothing about the policy: one such evaluation counts as long, but not as that long.
     fn note(&self, took: Duration) {
-        let took = nanoseconds(took);
+        let took = nanoseconds(if took < INTERRUPTED { took.min(2 * LONG) } else { took });
         let usual = self.usual.load(Ordering::Relaxed);
         // Some loss between threads does not matter.
         self.usual.store(usual - usual / 8 + took / 8, Ordering::Relaxed);
@@ -168,20 +174,19 @@ impl Opa {
     /// The engine looks at the clock between its steps, but a single step can take long: comparing two huge values,
     /// multiplying two huge numbers. Such an evaluation is given up, not stopped; while it runs on, the policy is not
     /// evaluated again.
-    async fn elsewhere(&self, input: Value, limit: Duration) -> Outcome {
-        let until = Instant::now() + limit;
+    /// Waiting for a thread is not the policy's doing: its own time begins when there is one.
+    async fn elsewhere(&self, input: Value, deadline: Option<Instant>) -> Outcome {
         let given_up = || Failure::undecidable(TIME_OVER, "the policy was given up");
         if self.runaways.load(Ordering::Relaxed) >= MAX_RUNAWAYS {
             return Err(Failure::undecidable(LIMIT, "an earlier evaluation of the policy does not come to an end"));
         }
         let slots = if self.policy.uses_network() { &WAITING } else { &COMPUTING };
-        let Ok(Ok(_slot)) = tokio::time::timeout(limit, slots.acquire()).await else {
+        let Ok(Ok(_slot)) = tokio::time::timeout(QUEUE_TIME, slots.acquire()).await else {
             return Err(Failure::undecidable(TIME_OVER, "no thread was free for the policy"));
         };
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(given_up());
-        }
+        let Some(left) = self.limit(deadline) else {
+            return Err(no_time_left());
+        };
         let policy = Arc::clone(&self.policy);
         let mut task = tokio::task::spawn_blocking(move || timed(&policy, input, left));
         match tokio::time::timeout(left + GRACE, &mut task).await {
@@ -209,6 +214,10 @@ impl Opa {
 static COMPUTING: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(available_parallelism().map_or(4, |processors| processors.get() + 2)));
 static WAITING: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(NETWORK_SLOTS));
+
+fn no_time_left() -> Failure {
+    Failure::undecidable(TIME_OVER, "no time is left for the policy")
+}
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
