@@ -12,15 +12,23 @@ use usher_compile::{AuthConfigId, Report, State};
 use usher_engine::{HostIndex, Request, Verdict};
 use usher_server::{Call, Decide, Readiness, ReadinessCheck, oidc};
 
+use crate::redact::{Redaction, without_query};
+
 /// Decides with the plans of an index, and tells of each decision in the log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Decider {
     /// The plans by host.
     pub(crate) index: HostIndex,
     loaded: AtomicBool,
+    redaction: Redaction,
 }
 
 impl Decider {
+    /// Decides nothing yet: every answer is *undecidable* until the first load has ended.
+    pub(crate) fn new(redaction: Redaction) -> Self {
+        Self { index: HostIndex::default(), loaded: AtomicBool::new(false), redaction }
+    }
+
     /// From now on, a host that is not in the index is a host that nobody configured.
     pub(crate) fn set_loaded(&self) {
         self.loaded.store(true, Ordering::Release);
@@ -39,6 +47,10 @@ impl Decider {
 
 impl Decide for Decider {
     async fn decide(&self, request: Request, call: Call<'_>) -> Verdict {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let object = self.redaction.request(&request).to_string();
+            tracing::debug!("request id" = request.parts().id, object, "incoming authorization request");
+        }
         let verdict = self.verdict(&request, call).await;
         log(&request, &verdict);
         verdict
@@ -50,7 +62,7 @@ impl Decide for Decider {
 fn log(request: &Request, verdict: &Verdict) {
     let parts = request.parts();
     let (response, host, method) = (verdict.code_name(), &*parts.host, &*parts.method);
-    let (id, path) = (&*parts.id, parts.path.split(['?', '#']).next().unwrap_or_default());
+    let (id, path) = (&*parts.id, without_query(&parts.path));
     match verdict {
         Verdict::Allow(_) => {
             tracing::debug!(

@@ -3,6 +3,7 @@
 mod adapters;
 mod commands;
 mod exit;
+mod redact;
 mod runtime;
 mod settings;
 mod telemetry;

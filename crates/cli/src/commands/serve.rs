@@ -19,6 +19,7 @@ use super::options::ConfigOptions;
 use crate::{
     adapters::{Decider, NoIssuers, Ready},
     exit::Exit,
+    redact::{RedactOptions, Redaction},
     runtime,
     settings::{ListenAddress, Number, boolean, listen_address},
     telemetry::{self, LogMode},
@@ -102,6 +103,9 @@ pub(crate) struct Arguments {
     /// How log lines look: production (JSON) or development.
     #[arg(long, env = "LOG_MODE", default_value = "production", ignore_case = true)]
     log_mode: LogMode,
+
+    #[command(flatten)]
+    redact: RedactOptions,
 }
 
 /// Runs the command until the process is asked to end.
@@ -137,7 +141,7 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
     let compiler = runtime::compiler(arguments.config.compiler_options(), &server_registry)?;
     let resources = Arc::clone(&compiler.resources);
     let workspace = Workspace::new(compiler, arguments.config.allow_superseding_host_subsets);
-    let (decider, ready) = (Arc::new(Decider::default()), Arc::new(Ready::default()));
+    let (decider, ready) = (Arc::new(Decider::new(Redaction::new(&arguments.redact))), Arc::new(Ready::default()));
 
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
