@@ -291,7 +291,7 @@ async fn denials_are_answered_as_configured() {
     assert_eq!(denial.body, r#"{"go":"away"}"#);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn after_the_deadline_nothing_is_decided() {
     for told in [Told::Never, Told::Later(Ok(Arc::new(json!(1))))] {
         let plan =
@@ -307,8 +307,8 @@ async fn after_the_deadline_nothing_is_decided() {
             .plan();
     let request = request();
     let soon = std::time::Instant::now() + Duration::from_millis(5);
-    let verdict = tokio::time::timeout(Duration::from_secs(5), check(&plan, &request, Some(soon), None)).await.unwrap();
-    assert!(matches!(verdict, Verdict::Undecidable(_) | Verdict::Allow(_)));
+    let verdict = check(&plan, &request, Some(soon), None).await;
+    assert_eq!(word(&verdict), "undecidable: ");
 }
 
 #[tokio::test]
