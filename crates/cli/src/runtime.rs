@@ -1,6 +1,6 @@
 //! The road of a change: source → workspace → index → log.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use prometheus::Registry;
 use tokio::sync::mpsc;
@@ -75,7 +75,7 @@ pub(crate) fn take_in(
 ) {
     while let Some(batch) = changes.blocking_recv() {
         let mut update = Update::default();
-        let mut objects = Vec::new();
+        let mut objects = HashMap::new();
         let mut loaded = false;
         for change in batch {
             match change {
@@ -84,14 +84,14 @@ pub(crate) fn take_in(
                 Change::Problems(_) => {}
                 Change::AuthConfig(object) => {
                     set_auth_config(&mut workspace, &object, &mut update);
-                    objects.push(object);
+                    objects.insert(AuthConfigId::of(&object.document.metadata), object);
                 }
                 other => apply(&mut workspace, &other, &mut update),
             }
         }
         decider.index.publish(update.hosts);
         for report in &update.reports {
-            log(report, objects.iter().find(|object| AuthConfigId::of(&object.document.metadata) == report.id));
+            log(report, objects.get(&report.id));
             ready.note(report);
         }
         if loaded {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -95,6 +96,15 @@ pub enum State {
     Gone,
 }
 
+/// Compiles. A panic refuses the one AuthConfig: it must not end the loop that takes in all of them.
+fn guarded(hosts: &[String], compile: impl FnOnce() -> Result<Compiled, Refused>) -> Result<Compiled, Refused> {
+    catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(|_| {
+        tracing::error!("compiling an AuthConfig panicked");
+        let problem = Problem { path: "spec".to_owned(), message: "it cannot be compiled: internal error".to_owned() };
+        Err(Refused { hosts: compile::hosts(hosts, &mut Problems::default()), problems: vec![problem] })
+    })
+}
+
 impl Workspace {
     /// An empty workspace.
     #[must_use]
@@ -105,7 +115,7 @@ impl Workspace {
 
     /// Takes in an AuthConfig, new or changed.
     pub fn set_auth_config(&mut self, auth_config: &AuthConfig, update: &mut Update) {
-        match self.compiler.compile(auth_config) {
+        match guarded(&auth_config.spec.hosts, || self.compiler.compile(auth_config)) {
             Ok(compiled) => self.accept(&auth_config.metadata, compiled, update),
             Err(refused) => self.refuse(&auth_config.metadata, refused, update),
         }
@@ -210,5 +220,17 @@ impl Workspace {
     fn loose_hosts(&self, id: &AuthConfigId) -> Vec<String> {
         let hosts: BTreeSet<_> = self.configs.get(id).into_iter().flat_map(|config| &config.hosts).collect();
         hosts.into_iter().filter(|host| self.claims.owner(host) != Some(id)).map(ToString::to_string).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_refuses_one_config_which_claims_its_hosts() {
+        let refused = guarded(&["a.test".to_owned()], || panic!("expected by the test")).unwrap_err();
+        assert_eq!(refused.hosts, [HostPattern::Exact("a.test".to_owned())]);
+        assert_eq!(refused.problems.len(), 1);
     }
 }

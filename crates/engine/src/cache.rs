@@ -52,10 +52,12 @@ impl StepCache {
     /// The result under `key`: found, or made by `evaluate`. Concurrent requests with one key wait for one evaluation.
     /// Failures are not kept.
     pub(crate) async fn get_or(&self, key: Arc<[u8]>, evaluate: impl Future<Output = Outcome>) -> Outcome {
-        if let Some(found) = self.entries.get(&*key).await
-            && !found.is_null()
-        {
-            return Ok(found);
+        if let Some(found) = self.entries.get(&*key).await {
+            if !found.is_null() {
+                return Ok(found);
+            }
+            // Null says that nothing was found, which may be different now.
+            self.entries.invalidate(&*key).await;
         }
         self.entries.try_get_with(key, evaluate).await.map_err(|failure| (*failure).clone())
     }
@@ -111,6 +113,15 @@ mod tests {
                 // No credential and an empty one are the same thing to an evaluator.
                 assert_eq!(left == right, i == j || (i, j) == (1, 4) || (i, j) == (4, 1), "{i} {j}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn null_is_asked_for_again() {
+        let cache = StepCache::new(Expression::value(json!("k")), Duration::from_secs(60), 1 << 20);
+        let key = || typed_key(&json!("k"), None);
+        for (made, expected) in [(json!(null), json!(null)), (json!(1), json!(1)), (json!(2), json!(1))] {
+            assert_eq!(cache.get_or(key(), async { Ok(Arc::new(made)) }).await, Ok(Arc::new(expected)));
         }
     }
 
