@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::{one_method, optional_method};
+use crate::schema::any_json;
 use crate::schema::rules::{at_most_one, exactly_one, one_of};
 use crate::{
     CommonEvaluatorSpec, Credentials, LabelSelector, LocalObjectReference, MethodError, NamedValuesOrSelectors,
-    ValueSource,
+    SecretKeyReference, ValueSource,
 };
 
 /// One way to authenticate. Exactly one method is given.
@@ -26,6 +27,10 @@ pub struct AuthenticationSpec {
     /// `x509` and `plain` do not look at it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
+    /// Take the credential out of the request before it goes to the upstream, if this rule authenticated it.
+    /// Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove_credential: bool,
     /// Members that the identity gets where it lacks them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub defaults: NamedValuesOrSelectors,
@@ -102,10 +107,13 @@ pub struct ApiKeySpec {
     pub all_namespaces: bool,
 }
 
-/// JSON Web Tokens. Exactly one of `jwksUrl` and `issuerUrl` is given.
+/// JSON Web Tokens. Exactly one of `jwksUrl`, `issuerUrl`, `jwks` and `secretRef` is given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-usher-rules" = [exactly_one(&["jwksUrl", "issuerUrl"], "Use one of: jwksUrl, issuerUrl")]))]
+#[schemars(extend("x-usher-rules" = [exactly_one(
+    &["jwksUrl", "issuerUrl", "jwks", "secretRef"],
+    "Use one of: jwksUrl, issuerUrl, jwks, secretRef",
+)]))]
 pub struct JwtSpec {
     /// URL of a JSON Web Key Set that verifies the tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,8 +122,31 @@ pub struct JwtSpec {
     /// at `/.well-known/openid-configuration` below this URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer_url: Option<String>,
+    /// A JSON Web Key Set that verifies the tokens, given here or in a Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<JwksSpec>,
+    /// The entry of a Secret, in the namespace of the AuthConfig, with the secret that signs the tokens (HS256, HS384,
+    /// HS512).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<JwtSecretReference>,
+    /// What the claim `iss` must be: a string, or a list of strings of which it must be one. Default: with `issuerUrl`
+    /// the `issuer` of the discovery document, otherwise it is not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_json")]
+    pub issuer: Option<serde_json::Value>,
+    /// Of these the claim `aud` must have one. Default: it is not checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+    /// The signature algorithms that are accepted (RFC 7518, section 3.1), such as `ES256`. Default: all that the keys
+    /// allow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub algorithms: Vec<String>,
+    /// Seconds by which the clocks of issuer and server may differ when `exp` and `nbf` are checked. Default: 0 for
+    /// `exp`, 300 for `nbf`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leeway_seconds: Option<u64>,
     /// Seconds after which the issuer's discovery document is fetched again. Default: 0, never.
-    /// Not used with `jwksUrl`.
+    /// Used only with `issuerUrl`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
     /// The most milliseconds that a request to the issuer or for the key set may take; 0 sets no limit of its own.
@@ -124,22 +155,89 @@ pub struct JwtSpec {
     pub timeout: Option<u64>,
 }
 
+/// A JSON Web Key Set that is not fetched. Exactly one of `inline` and `secretRef` is given.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-usher-rules" = [exactly_one(&["inline", "secretRef"], "Use exactly one of: inline, secretRef")]))]
+pub struct JwksSpec {
+    /// The key set (RFC 7517, section 5), as an object or as its JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_json")]
+    pub inline: Option<serde_json::Value>,
+    /// The entry of a Secret, in the namespace of the AuthConfig, with the JSON text of the key set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyReference>,
+}
+
+/// Where a [`JwksSpec`] has its keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum JwksSource<'a> {
+    /// `inline`
+    Inline(&'a serde_json::Value),
+    /// `secretRef`
+    SecretRef(&'a SecretKeyReference),
+}
+
+impl JwksSpec {
+    /// Where the keys are; an error if both or neither is given.
+    pub fn source(&self) -> Result<JwksSource<'_>, MethodError> {
+        one_method([
+            ("inline", self.inline.as_ref().map(JwksSource::Inline)),
+            ("secretRef", self.secret_ref.as_ref().map(JwksSource::SecretRef)),
+        ])
+    }
+}
+
+/// The entry of a Secret with a shared secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JwtSecretReference {
+    /// Name of the Secret.
+    pub name: String,
+    /// Name of the entry. Default: `key`.
+    #[serde(default = "default_secret_key")]
+    pub key: String,
+}
+
+fn default_secret_key() -> String {
+    "key".to_owned()
+}
+
 /// Where the keys of a [`JwtSpec`] come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum JwtKeySource<'a> {
     /// `jwksUrl`
     JwksUrl(&'a str),
     /// `issuerUrl`
     IssuerUrl(&'a str),
+    /// `jwks`
+    Jwks(&'a JwksSpec),
+    /// `secretRef`
+    SecretRef(&'a JwtSecretReference),
 }
 
 impl JwtSpec {
-    /// Where the keys come from; an error if both or neither is given.
+    /// Where the keys come from; an error if none or more than one is given.
     pub fn key_source(&self) -> Result<JwtKeySource<'_>, MethodError> {
         one_method([
             ("jwksUrl", self.jwks_url.as_deref().map(JwtKeySource::JwksUrl)),
             ("issuerUrl", self.issuer_url.as_deref().map(JwtKeySource::IssuerUrl)),
+            ("jwks", self.jwks.as_ref().map(JwtKeySource::Jwks)),
+            ("secretRef", self.secret_ref.as_ref().map(JwtKeySource::SecretRef)),
         ])
+    }
+
+    /// The issuers of `issuer`; none if it is not given, an error text if it is neither a string nor a list of strings.
+    pub fn issuers(&self) -> Result<Option<Vec<&str>>, &'static str> {
+        const WRONG: &str = "must be a string or a list of strings";
+        match &self.issuer {
+            None => Ok(None),
+            Some(serde_json::Value::String(issuer)) => Ok(Some(vec![issuer])),
+            Some(serde_json::Value::Array(issuers)) if !issuers.is_empty() => {
+                issuers.iter().map(serde_json::Value::as_str).collect::<Option<_>>().map(Some).ok_or(WRONG)
+            }
+            Some(_) => Err(WRONG),
+        }
     }
 }
 
@@ -197,6 +295,9 @@ pub struct X509SourceSpec {
     /// Name of a header in the format of Envoy's `x-forwarded-client-cert`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xfcc_header: Option<String>,
+    /// Which element of `xfccHeader` counts: each hop that appends adds one. Default: `first`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xfcc_element: Option<XfccElement>,
     /// Name of a header in the format of `Client-Cert` (RFC 9440).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_cert_header: Option<String>,
@@ -206,6 +307,17 @@ pub struct X509SourceSpec {
     /// JSONPath (RFC 9535) that gives the certificate as percent-encoded PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json_path: Option<String>,
+}
+
+/// One element of an `x-forwarded-client-cert` header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum XfccElement {
+    /// The one of the hop that is farthest away.
+    #[default]
+    First,
+    /// The one of the hop that is nearest.
+    Last,
 }
 
 /// Where a client certificate is taken from.

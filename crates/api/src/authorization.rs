@@ -209,6 +209,23 @@ pub struct SpiceDbSpec {
     /// The permission, or relation, that the subject must have on the resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permission: Option<ValueOrSelector>,
+    /// How fresh the data must be on which the answer is based. Default: `minimizeLatency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<SpiceDbConsistency>,
+    /// The most milliseconds that the request may take; 0 sets no limit of its own. Default: 5000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+}
+
+/// How fresh the data of SpiceDB must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SpiceDbConsistency {
+    /// As fresh as the server's caches are.
+    #[default]
+    MinimizeLatency,
+    /// With every change that was made before the request.
+    FullyConsistent,
 }
 
 /// An object in SpiceDB: `kind:name`.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::one_method;
+use crate::schema::any_json_list;
 use crate::schema::rules::{at_most_one, exactly_one};
 use crate::{Credentials, MethodError, NamedValuesOrSelectors, SecretKeyReference, ValueOrSelector};
 
@@ -48,6 +49,10 @@ pub struct HttpEndpointSpec {
     /// Default: the `Authorization` header with the scheme `Bearer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
+    /// The statuses of a successful answer: numbers such as `204`, and classes such as `2xx`. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "any_json_list")]
+    pub expect_status: Vec<serde_json::Value>,
     /// The most milliseconds that the request may take; 0 sets no limit of its own. Default: 5000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,

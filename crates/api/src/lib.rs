@@ -1,4 +1,5 @@
-//! The words users write: AuthConfigs (`authorino.kuadrant.io/v1beta3`) and the Secrets that they name.
+//! The words users write: AuthConfigs (`authorino.kuadrant.io/v1beta3`) and the Secrets that they name, and
+//! AuthorizationPolicies (`envoy.kyverno.io/v1alpha1`).
 //!
 //! ```text
 //!   text of a file ──read_documents──▶ Document ─┬─ AuthConfigDocument ── hosts, AuthConfig or its problems
@@ -15,6 +16,7 @@
 mod auth_config;
 mod authentication;
 mod authorization;
+mod authorization_policy;
 mod callbacks;
 mod common;
 mod conditions;
@@ -35,12 +37,18 @@ mod yaml;
 
 pub use auth_config::{API_VERSION, AuthConfig, AuthConfigSpec, KIND};
 pub use authentication::{
-    AnonymousSpec, ApiKeySpec, AuthenticationMethod, AuthenticationSpec, JwtKeySource, JwtSpec,
-    KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec, X509Source, X509SourceSpec, X509Spec,
+    AnonymousSpec, ApiKeySpec, AuthenticationMethod, AuthenticationSpec, JwksSource, JwksSpec, JwtKeySource,
+    JwtSecretReference, JwtSpec, KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec,
+    X509Source, X509SourceSpec, X509Spec, XfccElement,
 };
 pub use authorization::{
     AuthorizationMethod, AuthorizationSpec, ExternalPolicySpec, KubernetesSubjectAccessReviewSpec, OpaPolicy, OpaSpec,
-    PatternMatchingSpec, RegoVersion, ResourceAttributesSpec, SpiceDbObjectSpec, SpiceDbSpec,
+    PatternMatchingSpec, RegoVersion, ResourceAttributesSpec, SpiceDbConsistency, SpiceDbObjectSpec,
+    SpiceDbSpec,
+};
+pub use authorization_policy::{
+    AuthorizationPolicy, AuthorizationPolicySpec, FailurePolicy, NamedExpression, POLICY_API_VERSION, POLICY_KIND,
+    PolicyRule,
 };
 pub use callbacks::CallbackSpec;
 pub use common::{
@@ -55,12 +63,12 @@ pub use label_selector::{
     LabelSelector, LabelSelectorRequirement, Requirement, RequirementKind, Selector, SelectorError,
 };
 pub use lines::Lines;
-pub use metadata::{MetadataMethod, MetadataSpec, UmaSpec, UserInfoSource, UserInfoSpec};
+pub use metadata::{MetadataMethod, MetadataSpec, OnMetadataError, UmaSpec, UserInfoSource, UserInfoSpec};
 pub use object_meta::ObjectMeta;
 pub use problem::Problem;
-pub use read::{AuthConfigDocument, Document, IgnoredDocument, SecretDocument, UnreadableDocument, read_documents};
+pub use read::{AuthConfigDocument, AuthorizationPolicyDocument, Document, IgnoredDocument, SecretDocument, UnreadableDocument, read_documents};
 pub use response::{
-    DenyWithSpec, JsonResponseSpec, ResponseSpec, SigningAlgorithm, SigningKeyRef, SuccessResponseMethod,
+    DenyWithSpec, HeaderAction, JsonResponseSpec, QueryParametersSpec, ResponseSpec, SigningAlgorithm, SigningKeyRef, SuccessResponseMethod,
     SuccessResponseSpec, SuccessSpec, WristbandSpec,
 };
 pub use secret::Secret;

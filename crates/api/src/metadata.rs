@@ -26,6 +26,20 @@ pub struct MetadataSpec {
     /// Resources that a User-Managed Access server has registered for the path of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uma: Option<UmaSpec>,
+    /// What follows when the data cannot be had. Default: `skip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_error: Option<OnMetadataError>,
+}
+
+/// What follows when the data of a metadata rule cannot be had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnMetadataError {
+    /// The check goes on without it.
+    #[default]
+    Skip,
+    /// The request is not let in.
+    Deny,
 }
 
 /// The method of a [`MetadataSpec`].

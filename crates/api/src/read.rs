@@ -13,7 +13,10 @@ use crate::problem::Problems;
 use crate::schema::Schema;
 use crate::validate::{self, UnknownFields, shorten, suggest, type_name};
 use crate::yaml::{self, YamlDocument};
-use crate::{API_VERSION, AuthConfig, AuthConfigSpec, KIND, Lines, ObjectMeta, Problem, Secret};
+use crate::{
+    API_VERSION, AuthConfig, AuthConfigSpec, AuthorizationPolicy, AuthorizationPolicySpec, KIND, Lines, ObjectMeta,
+    POLICY_API_VERSION, POLICY_KIND, Problem, Secret,
+};
 
 /// The most bytes of a text that is read.
 const MAX_TEXT: usize = 64 << 20;
@@ -23,6 +26,8 @@ const MAX_TEXT: usize = 64 << 20;
 pub enum Document {
     /// An AuthConfig, good or bad.
     AuthConfig(Box<AuthConfigDocument>),
+    /// An AuthorizationPolicy, good or bad.
+    AuthorizationPolicy(Box<AuthorizationPolicyDocument>),
     /// A Secret, good or bad.
     Secret(Box<SecretDocument>),
     /// A document of a kind that means nothing to us.
@@ -43,6 +48,18 @@ pub struct AuthConfigDocument {
     pub lines: Lines,
     /// The AuthConfig, or everything that is wrong with it.
     pub result: Result<AuthConfig, Vec<Problem>>,
+}
+
+/// An AuthorizationPolicy as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthorizationPolicyDocument {
+    /// What it is called, as far as it could be read: a missing name is empty. The namespace is empty: policies have
+    /// none.
+    pub metadata: ObjectMeta,
+    /// Where its fields stand in the text; empty for objects of the Kubernetes API.
+    pub lines: Lines,
+    /// The AuthorizationPolicy, or everything that is wrong with it.
+    pub result: Result<AuthorizationPolicy, Vec<Problem>>,
 }
 
 /// A Secret as it was read.
@@ -149,6 +166,14 @@ fn read_document(value: Value, lines: Lines, mut problems: Problems, documents: 
         (_, KIND) => {
             let document = auth_config(members, lines, UnknownFields::Refuse, problems);
             documents.push(Document::AuthConfig(Box::new(document)));
+        }
+        (version, POLICY_KIND) if group(version) == group(POLICY_API_VERSION) => {
+            let document = authorization_policy(members, lines, problems);
+            documents.push(Document::AuthorizationPolicy(Box::new(document)));
+        }
+        (version, VALIDATING_POLICY) if group(version) == VALIDATING_POLICY_GROUP && is_for_envoy(&members) => {
+            let document = validating_policy(members, lines, problems);
+            documents.push(Document::AuthorizationPolicy(Box::new(document)));
         }
         ("v1", "Secret") => {
             let document = secret(members, &lines, UnknownFields::Refuse, problems);
@@ -263,6 +288,82 @@ fn auth_config(
 fn readable_hosts(spec: &Value) -> Vec<String> {
     let hosts = spec.get("hosts").and_then(Value::as_array);
     hosts.into_iter().flatten().filter_map(|host| host.as_str().map(str::to_owned)).collect()
+}
+
+/// The members of an AuthorizationPolicy.
+const POLICY_MEMBERS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+
+fn authorization_policy(
+    mut members: Map<String, Value>,
+    lines: Lines,
+    mut problems: Problems,
+) -> AuthorizationPolicyDocument {
+    static SCHEMA: OnceLock<Schema> = OnceLock::new();
+    let version = members.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    if version != POLICY_API_VERSION {
+        let message = format!("`{}` is not supported; use `{POLICY_API_VERSION}`", shorten(version));
+        problems.add("apiVersion", message);
+    }
+    let metadata = cluster_metadata(&mut members, &mut problems);
+    let mut spec = members.remove("spec").unwrap_or_default();
+    if spec.is_null() {
+        problems.add("spec", "Required value");
+    } else {
+        let schema = SCHEMA.get_or_init(Schema::of::<AuthorizationPolicySpec>);
+        validate::check(schema, &mut spec, "spec", UnknownFields::Refuse, &mut problems);
+    }
+    for name in members.keys().filter(|name| !POLICY_MEMBERS.contains(&name.as_str())) {
+        if problems.is_full() {
+            problems.count();
+        } else {
+            problems.add(name.clone(), suggest(name, POLICY_MEMBERS.iter().copied()));
+        }
+    }
+    let spec: Option<AuthorizationPolicySpec> = if problems.is_empty() {
+        serde_json::from_value(spec).map_err(|error| problems.add("spec", format!("cannot be read: {error}"))).ok()
+    } else {
+        None
+    };
+    let result = match spec {
+        Some(spec) => Ok(AuthorizationPolicy { metadata: metadata.clone(), spec }),
+        None => Err(problems.into_sorted(&lines)),
+    };
+    AuthorizationPolicyDocument { metadata, lines, result }
+}
+
+/// The kind that took the place of AuthorizationPolicies, and its group.
+const VALIDATING_POLICY: &str = "ValidatingPolicy";
+const VALIDATING_POLICY_GROUP: &str = "policies.kyverno.io";
+
+/// Whether a ValidatingPolicy is meant for an authorization server: others are for the Kubernetes API.
+fn is_for_envoy(members: &Map<String, Value>) -> bool {
+    let mode = members.get("spec").and_then(|spec| spec.get("evaluation")?.get("mode")?.as_str());
+    mode == Some("Envoy")
+}
+
+/// A policy of a kind that is refused. It counts as one that cannot be read, so that what it denies is not let in. No
+/// AuthorizationPolicy can have its name.
+fn validating_policy(
+    mut members: Map<String, Value>,
+    lines: Lines,
+    mut problems: Problems,
+) -> AuthorizationPolicyDocument {
+    let mut metadata = cluster_metadata(&mut members, &mut problems);
+    metadata.name.push_str(" (ValidatingPolicy)");
+    let message =
+        format!("`{VALIDATING_POLICY}` is not supported; write it as `{POLICY_KIND}` of `{POLICY_API_VERSION}`");
+    problems.add("kind", message);
+    AuthorizationPolicyDocument { metadata, result: Err(problems.into_sorted(&lines)), lines }
+}
+
+/// The metadata of an object that belongs to no namespace.
+fn cluster_metadata(members: &mut Map<String, Value>, problems: &mut Problems) -> ObjectMeta {
+    let metadata = ObjectMeta::read(members.remove("metadata"), UnknownFields::Refuse, problems);
+    ObjectMeta { namespace: String::new(), ..metadata }
+}
+
+fn group(version: &str) -> &str {
+    version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// A Secret as users write it, without what all objects have.

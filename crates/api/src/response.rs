@@ -41,6 +41,9 @@ pub struct DenyWithSpec {
     /// Body of the answer. Default: empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<ValueOrSelector>,
+    /// Data that the proxy hands to its other filters and logs, as dynamic metadata, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dynamic_metadata: NamedValuesOrSelectors,
 }
 
 /// What is added to requests that are allowed.
@@ -53,6 +56,28 @@ pub struct SuccessSpec {
     /// Data that the proxy hands to its other filters, as dynamic metadata, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dynamic_metadata: BTreeMap<String, SuccessResponseSpec>,
+    /// Headers that are taken out of the request, by name. One that is also in `headers` goes out with what the rules
+    /// give it, and nothing of what the client sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_headers: Vec<String>,
+    /// Headers that are added to the answer to the client, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub response_headers: BTreeMap<String, SuccessResponseSpec>,
+    /// Changes to the query of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_parameters: Option<QueryParametersSpec>,
+}
+
+/// Changes to the query of a request. The gateway writes the query anew, sorted by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct QueryParametersSpec {
+    /// Parameters that are set, by name; they replace those of the same name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, SuccessResponseSpec>,
+    /// Parameters that are taken out, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
 }
 
 /// One header or one member of the dynamic metadata. Exactly one method is given.
@@ -66,6 +91,9 @@ pub struct SuccessResponseSpec {
     /// Name of the header or member. Default: the name of this item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// What happens to a header of the same name that is there already; only for headers. Default: `overwrite`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<HeaderAction>,
     /// One value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plain: Option<ValueOrSelector>,
@@ -75,6 +103,19 @@ pub struct SuccessResponseSpec {
     /// A signed token of our own about the identity: a Festival Wristband.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wristband: Option<WristbandSpec>,
+}
+
+/// What happens to a header that is there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HeaderAction {
+    /// It is replaced.
+    #[default]
+    Overwrite,
+    /// It stays, and the value is added to it.
+    Append,
+    /// It stays as it is.
+    AddIfAbsent,
 }
 
 /// The method of a [`SuccessResponseSpec`].

@@ -112,8 +112,12 @@ fn one_of_stands_exactly_where_users_know_it() {
         (".spec.authorization.*.patternMatching.patterns[]", conditions.clone()),
         (".spec.response.success.headers.*", response.clone()),
         (".spec.response.success.headers.*.when[]", conditions.clone()),
-        (".spec.response.success.dynamicMetadata.*", response),
-        (".spec.response.success.dynamicMetadata.*.when[]", conditions),
+        (".spec.response.success.dynamicMetadata.*", response.clone()),
+        (".spec.response.success.dynamicMetadata.*.when[]", conditions.clone()),
+        (".spec.response.success.responseHeaders.*", response.clone()),
+        (".spec.response.success.responseHeaders.*.when[]", conditions.clone()),
+        (".spec.response.success.queryParameters.set.*", response),
+        (".spec.response.success.queryParameters.set.*.when[]", conditions),
     ];
     expected.sort_by_key(|(path, _)| *path);
     let expected: Vec<_> = expected.into_iter().map(|(path, value)| (path.to_owned(), value)).collect();
@@ -129,7 +133,15 @@ fn validations_stand_where_users_know_them() {
     let mut expected = vec![
         (
             ".spec.authentication.*.jwt",
-            vec![("has(self.jwksUrl) != has(self.issuerUrl)", "Use one of: jwksUrl, issuerUrl")],
+            vec![(
+                "[has(self.jwksUrl), has(self.issuerUrl), has(self.jwks), has(self.secretRef)]\
+                 .filter(given, given).size() == 1",
+                "Use one of: jwksUrl, issuerUrl, jwks, secretRef",
+            )],
+        ),
+        (
+            ".spec.authentication.*.jwt.jwks",
+            vec![("has(self.inline) != has(self.secretRef)", "Use exactly one of: inline, secretRef")],
         ),
         (
             ".spec.authentication.*.plain",

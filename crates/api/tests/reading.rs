@@ -12,6 +12,10 @@ fn described(document: &Document) -> String {
             let verdict = if config.result.is_ok() { "good" } else { "bad" };
             format!("{verdict} AuthConfig {} {}", config.metadata.id(), config.hosts.join(","))
         }
+        Document::AuthorizationPolicy(policy) => {
+            let verdict = if policy.result.is_ok() { "good" } else { "bad" };
+            format!("{verdict} AuthorizationPolicy {}", policy.metadata.name)
+        }
         Document::Secret(secret) => {
             let verdict = if secret.result.is_ok() { "good" } else { "bad" };
             format!("{verdict} Secret {}", secret.metadata.id())
@@ -402,6 +406,7 @@ proptest! {
         for document in read_documents(&text) {
             let problems = match document {
                 Document::AuthConfig(config) => config.result.err().unwrap_or_default(),
+                Document::AuthorizationPolicy(policy) => policy.result.err().unwrap_or_default(),
                 Document::Secret(secret) => secret.result.err().unwrap_or_default(),
                 Document::Unreadable(document) => {
                     prop_assert!(!document.problems.is_empty());
@@ -422,4 +427,44 @@ proptest! {
             prop_assert_eq!(usher_api::Selector::parse(&selector.to_string()), Ok(selector));
         }
     }
+}
+
+#[test]
+fn policies_are_told_from_others_of_their_name() {
+    let policy = |version: &str, kind: &str, spec: &str| {
+        format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a, namespace: n}}\nspec: {spec}\n")
+    };
+    for (version, kind, spec, expected) in [
+        ("envoy.kyverno.io/v1alpha1", "AuthorizationPolicy", "{}", "good AuthorizationPolicy a"),
+        ("envoy.kyverno.io/v1", "AuthorizationPolicy", "{}", "bad AuthorizationPolicy a"),
+        ("envoy.kyverno.io/v1alpha1", "AuthorizationPolicy", "{rules: []}", "bad AuthorizationPolicy a"),
+        ("envoy.kyverno.io/v1alpha1", "AuthorizationPolicy", "null", "bad AuthorizationPolicy a"),
+        ("security.istio.io/v1", "AuthorizationPolicy", "{}", "ignored security.istio.io/v1 AuthorizationPolicy a"),
+        (
+            "policies.kyverno.io/v1alpha1",
+            "ValidatingPolicy",
+            "{evaluation: {mode: Envoy}}",
+            "bad AuthorizationPolicy a (ValidatingPolicy)",
+        ),
+        (
+            "policies.kyverno.io/v1alpha1",
+            "ValidatingPolicy",
+            "{}",
+            "ignored policies.kyverno.io/v1alpha1 ValidatingPolicy a",
+        ),
+    ] {
+        assert_eq!(read(&policy(version, kind, spec)), [expected], "{version} {kind} {spec}");
+    }
+    let text = policy("envoy.kyverno.io/v1alpha1", "AuthorizationPolicy", "\n  failurePolicy: Maybe\n  deny:\n  - match: a")
+        + "status: {}\nextra: 1\n";
+    let documents = read_documents(&text);
+    let [Document::AuthorizationPolicy(document)] = documents.as_slice() else { panic!("{text}") };
+    assert_eq!(
+        told(document.result.as_ref().unwrap_err()),
+        [
+            "5: spec.failurePolicy: Unsupported value: \"Maybe\": supported values: \"Fail\", \"Ignore\"",
+            "7: spec.deny[0].response: Required value",
+            "9: extra: unknown field `extra`",
+        ]
+    );
 }
