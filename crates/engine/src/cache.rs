@@ -80,7 +80,8 @@ fn typed_key(value: &Value, credential: Option<Cow<'_, str>>) -> Arc<[u8]> {
     key.into()
 }
 
-fn size_of_value(value: &Value) -> usize {
+/// An estimate of the memory that a value takes, in bytes.
+pub(crate) fn size_of_value(value: &Value) -> usize {
     const NODE: usize = size_of::<Value>();
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => NODE,

@@ -7,6 +7,7 @@
 //!        ├─ source, destination
 //!        └─ auth ─┬─ identity
 //!                 ├─ metadata.NAME, authorization.NAME, response.NAME, callbacks.NAME
+//!                 └─ decision        what was decided: allowed, status, reason, rule (callbacks only)
 //! ```
 //!
 //! The document is a view: members are looked up in the structs that hold them. Members that are empty are absent, as
@@ -24,6 +25,8 @@ use usher_expr::{Document, Node, Part};
 
 use crate::{
     Journal, Request,
+    cache::size_of_value,
+    observe::labels::{CustomLabels, METADATA_NAME},
     request::{Address, Metadata, Peer, Port, Time},
 };
 
@@ -32,9 +35,25 @@ pub struct Context<'r> {
     request: &'r Request,
     deadline: Option<Instant>,
     journal: Option<&'r Journal>,
+    known: Known,
+    json: OnceLock<Value>,
+    metric_labels: OnceLock<Option<Box<CustomLabels>>>,
+}
+
+/// What is known about a request besides what the client sent.
+#[derive(Default)]
+pub(crate) struct Known {
     identity: Option<Identity>,
     found: [Found; 4],
-    json: OnceLock<Value>,
+    decision: Option<Arc<Value>>,
+}
+
+impl Known {
+    /// An estimate of the memory that it holds, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let found = self.found.iter().flatten().map(|(_, value)| value);
+        found.chain(self.identity.iter().map(|identity| &identity.value)).map(|value| size_of_value(value)).sum()
+    }
 }
 
 /// Who the caller is, and the rule that says so.
@@ -65,7 +84,30 @@ impl<'r> Context<'r> {
     /// A request about which nothing is known yet.
     #[must_use]
     pub fn new(request: &'r Request, deadline: Option<Instant>, journal: Option<&'r Journal>) -> Self {
-        Self { request, deadline, journal, identity: None, found: Default::default(), json: OnceLock::new() }
+        Self {
+            request,
+            deadline,
+            journal,
+            known: Known::default(),
+            json: OnceLock::new(),
+            metric_labels: OnceLock::new(),
+        }
+    }
+
+    /// A request about which everything is known that there was to know, and what was decided about it: what callbacks
+    /// see.
+    pub(crate) fn decided(request: &'r Request, known: Known) -> Self {
+        Self { request, deadline: None, journal: None, known, json: OnceLock::new(), metric_labels: OnceLock::new() }
+    }
+
+    /// What was found out, and the decision that it led to: an object, `auth.decision`.
+    pub(crate) fn into_known(self, decision: Value) -> Known {
+        Known { decision: Some(Arc::new(decision)), ..self.known }
+    }
+
+    /// Sets when an answer is worth nothing any more.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// The request.
@@ -95,33 +137,33 @@ impl<'r> Context<'r> {
     /// Who the caller is, after authentication.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+        self.known.identity.as_ref()
     }
 
     /// What the rules of a phase found so far.
     #[must_use]
     pub fn found(&self, phase: Phase) -> &[(Arc<str>, Arc<Value>)] {
         match phase {
-            Phase::Metadata => &self.found[0],
-            Phase::Authorization => &self.found[1],
-            Phase::Response => &self.found[2],
-            Phase::Callbacks => &self.found[3],
+            Phase::Metadata => &self.known.found[0],
+            Phase::Authorization => &self.known.found[1],
+            Phase::Response => &self.known.found[2],
+            Phase::Callbacks => &self.known.found[3],
         }
     }
 
     /// Sets who the caller is.
     pub fn set_identity(&mut self, identity: Identity) {
-        self.identity = Some(identity);
+        self.known.identity = Some(identity);
         self.json = OnceLock::new();
     }
 
     /// Adds what a rule found.
     pub fn add(&mut self, phase: Phase, rule: Arc<str>, value: Arc<Value>) {
         let found = match phase {
-            Phase::Metadata => &mut self.found[0],
-            Phase::Authorization => &mut self.found[1],
-            Phase::Response => &mut self.found[2],
-            Phase::Callbacks => &mut self.found[3],
+            Phase::Metadata => &mut self.known.found[0],
+            Phase::Authorization => &mut self.known.found[1],
+            Phase::Response => &mut self.known.found[2],
+            Phase::Callbacks => &mut self.known.found[3],
         };
         match found.iter_mut().find(|(name, _)| *name == rule) {
             Some((_, present)) => *present = value,
@@ -137,10 +179,24 @@ impl<'r> Context<'r> {
             request: self.request,
             deadline: self.deadline,
             journal: self.journal,
-            identity: Some(identity),
-            found: self.found.clone(),
+            known: Known {
+                identity: Some(identity),
+                found: self.known.found.clone(),
+                decision: self.known.decision.clone(),
+            },
             json: OnceLock::new(),
+            metric_labels: OnceLock::new(),
         }
+    }
+
+    /// The labels that the gateway wants on the metrics of this request, which `read` makes of the metadata.
+    pub(crate) fn metric_labels(
+        &self,
+        read: impl FnOnce(&Value) -> Option<Box<CustomLabels>>,
+    ) -> Option<&CustomLabels> {
+        let metadata = self.request.parts().metadata.as_ref()?;
+        let read = || metadata.filter_metadata.get(METADATA_NAME).and_then(read);
+        self.metric_labels.get_or_init(read).as_deref()
     }
 
     fn peer(&self, source: bool) -> &Peer {
@@ -212,14 +268,14 @@ impl Document for Context<'_> {
             TYPED_METADATA => parts.metadata.as_ref()?.typed_filter_metadata.get(key).map(Node::Json),
             AUTH => match key {
                 "identity" => self
-                    .identity
-                    .as_ref()
+                    .identity()
                     .filter(|identity| !identity.value.is_null())
                     .map(|identity| Node::Json(&identity.value)),
                 "metadata" => phase(self, Phase::Metadata, AUTH_METADATA),
                 "authorization" => phase(self, Phase::Authorization, AUTH_AUTHORIZATION),
                 "response" => phase(self, Phase::Response, AUTH_RESPONSE),
                 "callbacks" => phase(self, Phase::Callbacks, AUTH_CALLBACKS),
+                "decision" => self.known.decision.as_deref().map(Node::Json),
                 _ => None,
             },
             AUTH_METADATA => found(self.found(Phase::Metadata), key),
@@ -442,7 +498,7 @@ fn member_names(part: Part) -> &'static [&'static str] {
         GRPC => &["service", "method"],
         SOURCE | DESTINATION => &["address", "port", "service", "labels", "principal", "certificate"],
         METADATA | ROUTE_METADATA => &["filter_metadata", "typed_filter_metadata"],
-        AUTH => &["identity", "metadata", "authorization", "response", "callbacks"],
+        AUTH => &["identity", "metadata", "authorization", "response", "callbacks", "decision"],
         CONTEXT => &[
             "source",
             "destination",

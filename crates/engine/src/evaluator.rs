@@ -16,6 +16,13 @@ pub trait Evaluator: Debug + Send + Sync {
     /// Runs on one request. What can be answered on the spot is answered on the spot.
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a>;
 
+    /// Whether the evaluator ever had what its configuration needs from elsewhere before it can serve, such as the
+    /// description of a server. Until then its configuration is not complete, and a metadata rule that fails is not
+    /// skipped: nobody is let in by half a configuration.
+    fn is_prepared(&self) -> bool {
+        true
+    }
+
     /// The credential that this evaluator looks at, for the cache of an authentication rule: it must be present before
     /// the cache is asked and is always part of the key, so that nobody is taken for somebody else.
     ///

@@ -3,6 +3,8 @@
 //! Readers load one pointer and take no lock. A change copies the parts of the table that it touches, so that its cost
 //! does not grow with the number of configurations, and becomes visible as a whole.
 //!
+//! Requests for a host that nobody serves may have a plan too, the default one.
+//!
 //! Order of a lookup: the host with its port, the host without, then wildcards from the most specific to `*`, each
 //! with the port before without. A wildcard also covers the name that it hangs from: `*.acme.com` serves `acme.com`.
 
@@ -38,6 +40,8 @@ struct Table {
     wildcards: Vec<Arc<Shard>>,
     /// Most tables have no wildcard; then nobody walks labels.
     wildcard_count: usize,
+    /// For hosts that are not in the table.
+    default: Option<Arc<Plan>>,
 }
 
 impl Default for HostIndex {
@@ -47,6 +51,7 @@ impl Default for HostIndex {
             exact: vec![Arc::default(); SHARDS],
             wildcards: vec![Arc::default(); SHARDS],
             wildcard_count: 0,
+            default: None,
         };
         Self { current: ArcSwap::from_pointee(table), writer: Mutex::new(()) }
     }
@@ -56,7 +61,16 @@ impl HostIndex {
     /// The plan for a host as a client sent it.
     #[must_use]
     pub fn find(&self, host: &str) -> Option<Arc<Plan>> {
-        self.current.load().find(&Host::parse(host)).cloned()
+        let table = self.current.load();
+        table.find(&Host::parse(host)).or(table.default.as_ref()).cloned()
+    }
+
+    /// Sets the plan for hosts that are not in the table; `None`: there is none.
+    pub fn publish_default(&self, plan: Option<Arc<Plan>>) {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.current.load());
+        table.default = plan;
+        self.current.store(Arc::new(table));
     }
 
     /// Makes several hosts lead elsewhere, all at once; `None` takes a host out.
@@ -168,6 +182,18 @@ mod tests {
 
     fn name_of(index: &HostIndex, host: &str) -> Option<String> {
         index.find(host).map(|plan| plan.name.to_string())
+    }
+
+    #[test]
+    fn the_default_serves_hosts_that_nobody_serves() {
+        let index = index(&[("a.test", "a"), ("*.b.test", "b")]);
+        assert_eq!(name_of(&index, "other.test"), None);
+        index.publish_default(Some(plan("default")));
+        for (host, name) in [("a.test", "a"), ("x.b.test", "b"), ("other.test", "default"), ("", "default")] {
+            assert_eq!(name_of(&index, host).as_deref(), Some(name), "{host}");
+        }
+        index.publish_default(None);
+        assert_eq!(name_of(&index, "other.test"), None);
     }
 
     #[test]

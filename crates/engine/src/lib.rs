@@ -4,6 +4,8 @@
 //!  Request ──► HostIndex ──► Plan ──► check() ──► Verdict
 //!                                       │
 //!              when → identity → metadata → authorization → response
+//!                                       │
+//!                          callbacks ◄──┘ (after the answer)
 //! ```
 //!
 //! The engine knows neither protobuf nor Kubernetes nor any concrete evaluator: it is given compiled [`Plan`]s and
@@ -11,6 +13,7 @@
 //! pipeline makes grants.
 
 pub mod cache;
+pub mod callbacks;
 pub mod context;
 pub mod evaluator;
 pub mod host;
@@ -20,13 +23,16 @@ pub mod observe;
 pub mod pipeline;
 pub mod plan;
 pub mod request;
+#[cfg(test)]
+mod testing;
+pub mod upstream;
 pub mod verdict;
 
 pub use context::Context;
 pub use evaluator::{Evaluation, Evaluator, Failure, Outcome};
 pub use index::HostIndex;
 pub use journal::Journal;
-pub use pipeline::check;
+pub use pipeline::{check, check_with_callbacks};
 pub use plan::{Plan, Step};
 pub use request::{Request, RequestParts};
 pub use verdict::Verdict;

@@ -1,7 +1,18 @@
 //! Counters and durations of configurations and rules, by the names that dashboards for this API know.
 //!
+//! ```text
+//!  a check ──► meters ─┬─► handle of the family                        as a rule
+//!                      └─► labels ──► series with these labels too     where the gateway asks for it
+//! ```
+//!
 //! Handles are resolved when a plan is built or, for series that should exist only once something happened, at their
-//! first use; a check never looks a metric up by name.
+//! first use; a check never looks a metric up by name. Only if the metadata of a request has labels for it (see
+//! `observe/labels.rs`), its samples take the longer way, and where no label has a value at that moment, or there is no
+//! room for the series, they take the usual one.
+
+mod family;
+pub(crate) mod labels;
+mod series;
 
 use std::{
     collections::HashMap,
@@ -9,9 +20,14 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
-use crate::Verdict;
+use self::{
+    family::Family,
+    labels::{CustomLabels, Expressions, Labels},
+    series::{Key, PlanSeries, Series, Subject},
+};
+use crate::{Context, Verdict};
 
 /// The metric families of the decision engine.
 #[derive(Debug)]
@@ -24,8 +40,12 @@ pub struct Metrics {
     evaluator_ignored: IntCounterVec,
     evaluator_denied: IntCounterVec,
     evaluator_duration: HistogramVec,
+    callbacks_dropped: IntCounterVec,
     /// The evaluator series of each configuration, so that they can be removed with it.
     evaluators: Mutex<HashMap<PlanName, Vec<StepName>>>,
+    /// The series with labels of the gateway's.
+    labelled: Series,
+    expressions: Expressions,
 }
 
 /// Namespace and name of a configuration.
@@ -39,46 +59,29 @@ impl Metrics {
     /// # Errors
     /// When the registry holds families of these names already.
     pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
-        let plan = ["namespace", "authconfig"];
-        let evaluator = ["namespace", "authconfig", "evaluator_type", "evaluator_name"];
-        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok(family)
-        };
-        let histogram = |name: &str, help: &str, labels: &[&str]| -> Result<HistogramVec, prometheus::Error> {
-            // 0.001, 0.051 … 0.951 seconds, each the nearest number: adding up would show rounding in the labels.
-            let buckets = (0..20).map(|step| f64::from(1 + 50 * step) / 1000.0).collect();
-            let family = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)?;
-            registry.register(Box::new(family.clone()))?;
-            Ok(family)
-        };
+        let callbacks_dropped = IntCounterVec::new(
+            Opts::new(
+                "usher_callbacks_dropped_total",
+                "Decisions whose callbacks did not run because too many were waiting.",
+            ),
+            &["namespace", "authconfig"],
+        )?;
+        registry.register(Box::new(callbacks_dropped.clone()))?;
+        let labelled = Series::new()?;
+        registry.register(Box::new(labelled.clone()))?;
         Ok(Arc::new(Self {
-            total: counter("auth_server_authconfig_total", "Checks that a configuration applied to.", &plan)?,
-            response_status: counter(
-                "auth_server_authconfig_response_status",
-                "Verdicts by configuration and status.",
-                &["namespace", "authconfig", "status"],
-            )?,
-            duration: histogram("auth_server_authconfig_duration_seconds", "Time to decide, by configuration.", &plan)?,
-            evaluator_total: counter("auth_server_evaluator_total", "Evaluators that were reached.", &evaluator)?,
-            evaluator_cancelled: counter(
-                "auth_server_evaluator_cancelled",
-                "Evaluators that were reached after the deadline.",
-                &evaluator,
-            )?,
-            evaluator_ignored: counter(
-                "auth_server_evaluator_ignored",
-                "Evaluators whose conditions did not match.",
-                &evaluator,
-            )?,
-            evaluator_denied: counter("auth_server_evaluator_denied", "Evaluators that did not succeed.", &evaluator)?,
-            evaluator_duration: histogram(
-                "auth_server_evaluator_duration_seconds",
-                "Time taken by an evaluator.",
-                &evaluator,
-            )?,
+            total: Family::Total.counter(registry)?,
+            response_status: Family::ResponseStatus.counter(registry)?,
+            duration: Family::Duration.histogram(registry)?,
+            evaluator_total: Family::EvaluatorTotal.counter(registry)?,
+            evaluator_cancelled: Family::EvaluatorCancelled.counter(registry)?,
+            evaluator_ignored: Family::EvaluatorIgnored.counter(registry)?,
+            evaluator_denied: Family::EvaluatorDenied.counter(registry)?,
+            evaluator_duration: Family::EvaluatorDuration.histogram(registry)?,
+            callbacks_dropped,
             evaluators: Mutex::default(),
+            labelled,
+            expressions: Expressions::default(),
         }))
     }
 
@@ -88,9 +91,11 @@ impl Metrics {
         PlanMeters {
             metrics: Arc::clone(self),
             labels: [Arc::clone(namespace), Arc::clone(name)],
+            labelled: self.labelled.of(namespace, name),
             total: OnceLock::new(),
             duration: OnceLock::new(),
             statuses: Default::default(),
+            callbacks_dropped: OnceLock::new(),
         }
     }
 
@@ -111,6 +116,7 @@ impl Metrics {
         drop(evaluators);
         StepMeters {
             metrics: Arc::clone(self),
+            labelled: self.labelled.of(namespace, authconfig),
             namespace: Arc::clone(namespace),
             authconfig: Arc::clone(authconfig),
             kind,
@@ -125,10 +131,12 @@ impl Metrics {
 
     /// Removes all series of a configuration that is gone.
     pub fn forget(&self, namespace: &Arc<str>, name: &Arc<str>) {
+        self.labelled.forget(namespace, name);
         let plan = [&**namespace, &**name];
         // An error only says that there was no such series.
         let _ = self.total.remove_label_values(&plan);
         let _ = self.duration.remove_label_values(&plan);
+        let _ = self.callbacks_dropped.remove_label_values(&plan);
         for status in STATUSES {
             let _ = self.response_status.remove_label_values(&[namespace, name, status]);
         }
@@ -148,6 +156,11 @@ impl Metrics {
             let _ = self.evaluator_duration.remove_label_values(&labels);
         }
     }
+
+    /// The labels that the gateway wants on the metrics of this request, as far as they have values now.
+    fn labels(&self, context: &Context<'_>) -> Option<Labels> {
+        context.metric_labels(|metadata| CustomLabels::read(metadata, &self.expressions))?.evaluate(context)
+    }
 }
 
 /// The `status` label of verdicts.
@@ -159,28 +172,47 @@ const STATUSES: [&str; 6] =
 pub struct PlanMeters {
     metrics: Arc<Metrics>,
     labels: [Arc<str>; 2],
+    labelled: Arc<PlanSeries>,
     total: OnceLock<IntCounter>,
     duration: OnceLock<Histogram>,
     statuses: [OnceLock<IntCounter>; 6],
+    callbacks_dropped: OnceLock<IntCounter>,
 }
 
 impl PlanMeters {
     /// The configuration applies to a request.
-    pub(crate) fn started(&self) {
+    pub(crate) fn started(&self, context: &Context<'_>) {
+        if let Some(labels) = self.metrics.labels(context)
+            && self.labelled.count(Key { family: Family::Total, subject: Subject::Configuration, labels })
+        {
+            return;
+        }
         self.total.get_or_init(|| self.metrics.total.with_label_values(&self.labels)).inc();
     }
 
     /// It was decided.
-    pub(crate) fn decided(&self, verdict: &Verdict, took: Duration) {
-        self.duration.get_or_init(|| self.metrics.duration.with_label_values(&self.labels)).observe(took.as_secs_f64());
+    pub(crate) fn decided(&self, verdict: &Verdict, took: Duration, context: &Context<'_>) {
+        let labels = self.metrics.labels(context);
+        let key = |family, subject| labels.clone().map(|labels| Key { family, subject, labels });
+        let duration = key(Family::Duration, Subject::Configuration);
+        if !duration.is_some_and(|key| self.labelled.observe(key, took)) {
+            let handle = self.duration.get_or_init(|| self.metrics.duration.with_label_values(&self.labels));
+            handle.observe(took.as_secs_f64());
+        }
         let name = verdict.code_name();
-        let Some(counter) =
-            STATUSES.iter().position(|status| *status == name).and_then(|index| self.statuses.get(index))
-        else {
+        let Some((status, handle)) = STATUSES.iter().zip(&self.statuses).find(|(status, _)| **status == name) else {
             return;
         };
-        let [namespace, authconfig] = &self.labels;
-        counter.get_or_init(|| self.metrics.response_status.with_label_values(&[&**namespace, authconfig, name])).inc();
+        if !key(Family::ResponseStatus, Subject::Status(status)).is_some_and(|key| self.labelled.count(key)) {
+            let [namespace, authconfig] = &self.labels;
+            let new = || self.metrics.response_status.with_label_values(&[&**namespace, authconfig, status]);
+            handle.get_or_init(new).inc();
+        }
+    }
+
+    /// The callbacks of one decision do not run.
+    pub(crate) fn callbacks_dropped(&self) {
+        self.callbacks_dropped.get_or_init(|| self.metrics.callbacks_dropped.with_label_values(&self.labels)).inc();
     }
 }
 
@@ -188,6 +220,7 @@ impl PlanMeters {
 #[derive(Debug)]
 pub struct StepMeters {
     metrics: Arc<Metrics>,
+    labelled: Arc<PlanSeries>,
     namespace: Arc<str>,
     authconfig: Arc<str>,
     kind: &'static str,
@@ -200,62 +233,50 @@ pub struct StepMeters {
 }
 
 impl StepMeters {
-    fn labels(&self) -> [&str; 4] {
-        [&self.namespace, &self.authconfig, self.kind, &self.rule]
-    }
-
     /// The rule was reached.
-    pub(crate) fn reached(&self) {
-        self.total.get_or_init(|| self.metrics.evaluator_total.with_label_values(&self.labels())).inc();
+    pub(crate) fn reached(&self, context: &Context<'_>) {
+        let labels = self.metrics.labels(context);
+        self.count(Family::EvaluatorTotal, labels, &self.total, &self.metrics.evaluator_total);
     }
 
     /// It was reached too late.
-    pub(crate) fn cancelled(&self) {
-        self.cancelled.get_or_init(|| self.metrics.evaluator_cancelled.with_label_values(&self.labels())).inc();
+    pub(crate) fn cancelled(&self, context: &Context<'_>) {
+        let labels = self.metrics.labels(context);
+        self.count(Family::EvaluatorCancelled, labels, &self.cancelled, &self.metrics.evaluator_cancelled);
     }
 
     /// Its conditions did not match.
-    pub(crate) fn ignored(&self) {
-        self.ignored.get_or_init(|| self.metrics.evaluator_ignored.with_label_values(&self.labels())).inc();
+    pub(crate) fn ignored(&self, context: &Context<'_>) {
+        let labels = self.metrics.labels(context);
+        self.count(Family::EvaluatorIgnored, labels, &self.ignored, &self.metrics.evaluator_ignored);
     }
 
     /// It ran.
-    pub(crate) fn ran(&self, succeeded: bool, took: Duration) {
+    pub(crate) fn ran(&self, succeeded: bool, took: Duration, context: &Context<'_>) {
+        let labels = self.metrics.labels(context);
         if !succeeded {
-            self.denied.get_or_init(|| self.metrics.evaluator_denied.with_label_values(&self.labels())).inc();
+            self.count(Family::EvaluatorDenied, labels.clone(), &self.denied, &self.metrics.evaluator_denied);
         }
-        self.duration
-            .get_or_init(|| self.metrics.evaluator_duration.with_label_values(&self.labels()))
-            .observe(took.as_secs_f64());
+        if !self.key(Family::EvaluatorDuration, labels).is_some_and(|key| self.labelled.observe(key, took)) {
+            let new = || self.metrics.evaluator_duration.with_label_values(&self.label_values());
+            self.duration.get_or_init(new).observe(took.as_secs_f64());
+        }
+    }
+
+    fn count(&self, family: Family, labels: Option<Labels>, handle: &OnceLock<IntCounter>, all: &IntCounterVec) {
+        if !self.key(family, labels).is_some_and(|key| self.labelled.count(key)) {
+            handle.get_or_init(|| all.with_label_values(&self.label_values())).inc();
+        }
+    }
+
+    fn key(&self, family: Family, labels: Option<Labels>) -> Option<Key> {
+        Some(Key { family, subject: Subject::Rule(self.kind, Arc::clone(&self.rule)), labels: labels? })
+    }
+
+    fn label_values(&self) -> [&str; 4] {
+        [&self.namespace, &self.authconfig, self.kind, &self.rule]
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use prometheus::TextEncoder;
-
-    use super::*;
-
-    #[test]
-    fn series_exist_once_something_happened_and_go_with_their_configuration() {
-        let registry = Registry::new();
-        let metrics = Metrics::register(&registry).unwrap();
-        let (namespace, name): (Arc<str>, Arc<str>) = ("ns".into(), "pets".into());
-        let plan = metrics.plan(&namespace, &name);
-        let step = metrics.step(&namespace, &name, "IDENTITY_APIKEY", &"keys".into());
-        let text = || TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        assert_eq!(text(), "");
-        plan.started();
-        plan.decided(&Verdict::not_found(), Duration::from_millis(2));
-        step.reached();
-        step.ran(false, Duration::ZERO);
-        let page = text();
-        assert!(page.contains(
-            r#"auth_server_authconfig_response_status{authconfig="pets",namespace="ns",status="NOT_FOUND"} 1"#
-        ));
-        assert!(page.contains(r#"auth_server_evaluator_denied{authconfig="pets",evaluator_name="keys",evaluator_type="IDENTITY_APIKEY",namespace="ns"} 1"#));
-        assert!(page.contains(r#"le="0.951""#));
-        metrics.forget(&namespace, &name);
-        assert!(!text().contains("pets"));
-    }
-}
+mod tests;

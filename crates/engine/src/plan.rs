@@ -1,13 +1,17 @@
 //! What runs: one configuration, compiled, immutable and shared.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
+use serde_json::{Map, Value};
 use usher_expr::{Expression, Predicate};
 
 use crate::{
+    Journal, Request,
     cache::StepCache,
-    evaluator::Evaluator,
+    evaluator::{Evaluator, Undecided},
     observe::{PlanMeters, StepMeters},
+    upstream::UpstreamRequest,
+    verdict::Denial,
 };
 
 /// One configuration, ready to run.
@@ -28,14 +32,55 @@ pub struct Plan {
 pub enum PlanKind {
     /// Runs the phases.
     Rules(Box<Rules>),
+    /// Asks policies that decide by themselves: there are no phases, no identity and no counters.
+    Policy(Box<dyn Policy>),
     /// The host is known but its configuration was not compiled yet: undecidable.
     Pending,
     /// The configuration never compiled: undecidable. The text says what is wrong, for logs.
     Broken(String),
 }
 
-/// The rules of a configuration, by phase.
-#[derive(Debug)]
+/// Decides about requests by itself.
+///
+/// Duties: no panics, no unbounded time or memory, no waiting. The engine adds the guard for what happens all the same:
+/// after a panic, or after the deadline, the request is undecidable.
+pub trait Policy: Debug + Send + Sync {
+    /// Decides about one request; writes down what it did, if somebody asked.
+    fn decide(&self, request: &Request, journal: Option<&Journal>) -> PolicyDecision;
+}
+
+/// What a policy decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyDecision {
+    /// A rule of the policy allows the request, with these changes. Never said for want of a rule.
+    Allowed(RequestChanges),
+    /// The request may not pass.
+    Denied(Denial),
+    /// It could not be decided.
+    Undecidable(Undecided),
+}
+
+/// How an allowed request and its response are changed, in the order in which a policy said so. Names of headers are in
+/// lower case.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RequestChanges {
+    /// Headers for the upstream, in place of what the client sent; of several of one name the last one counts.
+    pub headers: Vec<(String, String)>,
+    /// Headers that the upstream does not get, even if they are set above.
+    pub remove_headers: Vec<String>,
+    /// Headers that are added to the response to the client.
+    pub response_headers: Vec<(String, String)>,
+    /// Query parameters for the upstream, in place of those of that name; not encoded.
+    pub query_parameters: Vec<(String, String)>,
+    /// Query parameters that the upstream does not get, even if they are set above; not encoded.
+    pub remove_query_parameters: Vec<String>,
+    /// What later filters of the gateway can read.
+    pub dynamic_metadata: Map<String, Value>,
+}
+
+/// The rules of a configuration, by phase. The default has none: it lets nobody in, for there is no way to be
+/// authenticated.
+#[derive(Debug, Default)]
 pub struct Rules {
     /// Whether the configuration concerns a request at all.
     pub when: Option<Predicate>,
@@ -44,15 +89,33 @@ pub struct Rules {
     /// Who the caller is: the first success by priority.
     pub identity: Priorities<IdentityRule>,
     /// What else is to be known: each on its own.
-    pub metadata: Priorities<Step>,
+    pub metadata: Priorities<MetadataRule>,
     /// Whether the caller may: all must grant.
     pub authorization: Priorities<Step>,
-    /// What the upstream and the gateway are told: each on its own.
+    /// What the upstream, the client and the gateway are told: each on its own.
     pub response: Priorities<ResponseItem>,
+    /// Headers of the client that the upstream does not get; valid names in lower case.
+    pub remove_headers: Vec<String>,
+    /// Query parameters of the client that the upstream does not get; names as they read when decoded.
+    pub remove_query_parameters: Vec<String>,
     /// The answer to callers who are not authenticated.
     pub unauthenticated: DenyWith,
     /// The answer to callers who are not authorized.
     pub unauthorized: DenyWith,
+    /// What is told to others about the decision, once it was answered: each on its own.
+    pub callbacks: Priorities<Step>,
+    /// The rules that issue tokens, by name, for those who want to verify the tokens. Of two rules of one name the
+    /// first one counts.
+    pub token_issuers: Vec<(Arc<str>, TokenIssuer)>,
+}
+
+/// Issues tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenIssuer {
+    /// The `iss` claim of its tokens (RFC 7519 §4.1.1).
+    pub issuer: String,
+    /// Its public keys: the text of a JSON Web Key Set (RFC 7517 §5).
+    pub keys: Arc<str>,
 }
 
 /// What follows when a condition on the whole configuration or on an authorization rule cannot be evaluated.
@@ -70,6 +133,12 @@ pub enum OnConditionError {
 pub struct Priorities<T> {
     groups: Box<[Box<[T]>]>,
     count: usize,
+}
+
+impl<T> Default for Priorities<T> {
+    fn default() -> Self {
+        Self { groups: Box::default(), count: 0 }
+    }
 }
 
 impl<T> Priorities<T> {
@@ -149,6 +218,38 @@ pub struct IdentityRule {
     /// The `WWW-Authenticate` header that invites to try this rule, for example `Bearer realm="friends"` (RFC 9110
     /// §11.6.1).
     pub challenge: String,
+    /// Takes the credential out of the request to the upstream, where the user asked for that.
+    pub remove_credential: Option<Box<dyn CredentialRemoval>>,
+}
+
+/// Takes the credential of an authentication rule out of a request.
+///
+/// Called when the rule gave the identity and the request may pass, before the items of the answer are delivered: an
+/// item that sets the same header or query parameter wins. A panic makes the request undecidable.
+pub trait CredentialRemoval: Debug + Send + Sync {
+    /// Changes `upstream`, the request as the upstream will get it. `request` is the one that the client sent, in
+    /// which the credential was found.
+    fn remove(&self, request: &Request, upstream: &mut UpstreamRequest<'_>);
+}
+
+/// One metadata rule.
+#[derive(Debug)]
+pub struct MetadataRule {
+    /// How the metadata is found.
+    pub step: Step,
+    /// What follows when it is not.
+    pub on_error: OnMetadataError,
+}
+
+/// What follows when a metadata rule fails. A rule whose condition does not match, or cannot be evaluated, is skipped
+/// and has not failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnMetadataError {
+    /// Its metadata is missing, nothing more.
+    #[default]
+    Skip,
+    /// The request does not pass: it is denied where the failure is the caller's doing, and undecidable otherwise.
+    Deny,
 }
 
 /// Properties that are added to an identity object.
@@ -177,13 +278,39 @@ pub struct ResponseItem {
     pub delivery: Delivery,
 }
 
-/// Where an item of the answer goes.
+/// Where an item of the answer goes. Names of headers are valid and in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delivery {
-    /// A header of the request to the upstream; the name is valid and in lower case.
-    Header(String),
+    /// A header of the request to the upstream.
+    Header {
+        /// Its name.
+        name: String,
+        /// What happens to what the client sent under that name.
+        action: HeaderAction,
+    },
+    /// A header of the upstream's response to the client.
+    ResponseHeader {
+        /// Its name.
+        name: String,
+        /// What happens to what the upstream sent under that name.
+        action: HeaderAction,
+    },
+    /// A query parameter of the request to the upstream, in place of those of that name; the name is not encoded.
+    QueryParameter(String),
     /// A member of the dynamic metadata.
     DynamicMetadata(String),
+}
+
+/// How a header is set where one of that name may exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HeaderAction {
+    /// It replaces what there is.
+    #[default]
+    Overwrite,
+    /// It is added to what there is.
+    Append,
+    /// It is set only if there is none.
+    AddIfAbsent,
 }
 
 /// How a denial is answered, where the user wants another answer than the usual one.
@@ -197,6 +324,8 @@ pub struct DenyWith {
     pub headers: Vec<(String, Expression)>,
     /// The body.
     pub body: Option<Expression>,
+    /// Members of the dynamic metadata. One whose expression has no value is left out.
+    pub dynamic_metadata: Vec<(String, Expression)>,
 }
 
 impl Plan {

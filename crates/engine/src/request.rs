@@ -5,6 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::Value;
 
+use crate::cache::size_of_value;
+
 /// One request to decide about.
 #[derive(Debug, Default)]
 pub struct Request {
@@ -220,6 +222,23 @@ impl Request {
     #[must_use]
     pub fn lookup_host(&self) -> &str {
         self.parts.context_extensions.get("host").unwrap_or(&self.parts.host)
+    }
+
+    /// An estimate of the memory that it holds, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let parts = &self.parts;
+        let texts = [&parts.host, &parts.path, &parts.body, &parts.source.certificate, &parts.destination.certificate];
+        let maps = [&parts.headers, &parts.context_extensions, &parts.source.labels, &parts.destination.labels];
+        let metadata = [&parts.metadata, &parts.route_metadata].into_iter().flatten();
+        let values = metadata
+            .flat_map(|metadata| [&metadata.filter_metadata, &metadata.typed_filter_metadata])
+            .flat_map(BTreeMap::values)
+            .chain(&parts.header_map);
+        size_of::<Self>()
+            + parts.raw_body.len()
+            + texts.into_iter().map(String::len).sum::<usize>()
+            + maps.into_iter().flatten().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            + values.map(size_of_value).sum::<usize>()
     }
 
     fn find_grpc(&self) -> Option<Grpc> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use usher_engine::Verdict;
-use usher_engine::verdict::{Denial, DenialKind};
+use usher_engine::verdict::{Additions, Denial, DenialKind};
 
 use crate::headers;
 
@@ -15,17 +15,11 @@ pub(crate) const REASON: &str = "x-ext-auth-reason";
 /// An answer, ready to be written.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The request may pass.
-    Allowed(Allowed),
+    /// The request may pass, with these additions. Names of headers are in lower case and may be set; no name is both
+    /// set and removed.
+    Allowed(Additions),
     /// It may not.
     Refused(Refused),
-}
-
-/// What goes with an allowed request.
-#[derive(Debug)]
-pub(crate) struct Allowed {
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) dynamic_metadata: Map<String, Value>,
 }
 
 /// What the client of a refused request gets.
@@ -39,6 +33,8 @@ pub(crate) struct Refused {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
     pub(crate) reason: String,
+    /// For later filters and logs of the gateway.
+    pub(crate) dynamic_metadata: Map<String, Value>,
 }
 
 /// A row of the table of refusals.
@@ -62,24 +58,35 @@ impl Answer {
     /// The answer that a verdict leads to. `id` identifies the decision to those who can read the logs.
     pub(crate) fn new(verdict: Verdict, id: &str) -> Self {
         match verdict {
-            Verdict::Allow(allow) => {
-                let (headers, dynamic_metadata) = allow.into_parts();
-                allowed(headers, dynamic_metadata, id)
-            }
+            Verdict::Allow(allow) => allowed(allow.into_additions(), id),
             Verdict::Deny(denial) => denied(denial),
             Verdict::Undecidable(undecided) => undecidable(undecided.reason, undecided.retry_after, id),
         }
     }
 }
 
-/// A header that cannot be sent is not left out: the upstream would take the client's own header of that name for ours.
-fn allowed(headers: Vec<(String, String)>, dynamic_metadata: Map<String, Value>, id: &str) -> Answer {
-    let headers: Vec<_> = headers.into_iter().map(normal).collect();
-    if let Some((name, _)) = headers.iter().find(|(name, _)| !headers::may_be_set(name)) {
-        tracing::error!(%name, request_id = %id, "a header for the upstream cannot be set");
+/// A header that cannot be sent is not left out: the upstream would take the client's own header of that name for ours,
+/// and the client would miss what the configuration wants it to see. Nor is one left where it must be removed.
+fn allowed(additions: Additions, id: &str) -> Answer {
+    let mut additions = additions;
+    for (name, value) in &mut additions.headers {
+        normalize(name, value);
+    }
+    for header in &mut additions.response_headers {
+        normalize(&mut header.name, &mut header.value);
+    }
+    for name in &mut additions.remove_headers {
+        name.make_ascii_lowercase();
+    }
+    let Additions { headers, remove_headers, response_headers, .. } = &mut additions;
+    // Envoy removes after setting.
+    remove_headers.retain(|removed| !headers.iter().any(|(set, _)| set == removed));
+    let set = headers.iter().map(|(name, _)| name).chain(response_headers.iter().map(|header| &header.name));
+    if let Some(name) = set.chain(&*remove_headers).find(|name| !headers::may_be_set(name)) {
+        tracing::error!(%name, request_id = %id, "a header cannot be set or removed");
         return undecidable("invalid header", None, id);
     }
-    Answer::Allowed(Allowed { headers, dynamic_metadata })
+    Answer::Allowed(additions)
 }
 
 fn denied(denial: Denial) -> Answer {
@@ -89,9 +96,11 @@ fn denied(denial: Denial) -> Answer {
         DenialKind::NotFound => &NOT_FOUND,
         DenialKind::Invalid => &INVALID,
     };
-    // Below 200 no client gets an answer; 2xx tells callers over HTTP that the request was allowed.
-    let status = denial.status.filter(|status| (300..=599).contains(status)).unwrap_or(kind.status);
-    refused(kind, status, denial.headers, denial.body, denial.reason)
+    let status = denial.http_status();
+    Answer::Refused(Refused {
+        dynamic_metadata: denial.dynamic_metadata,
+        ..refused(kind, status, denial.headers, denial.body, denial.reason)
+    })
 }
 
 fn undecidable(reason: &str, retry_after: Option<Duration>, id: &str) -> Answer {
@@ -104,24 +113,29 @@ fn undecidable(reason: &str, retry_after: Option<Duration>, id: &str) -> Answer 
         ("retry-after".to_owned(), seconds.max(1).to_string())
     });
     let headers = retry_after.into_iter().collect();
-    refused(&UNDECIDABLE, UNDECIDABLE.status, headers, String::new(), reason.into_owned())
+    Answer::Refused(refused(&UNDECIDABLE, UNDECIDABLE.status, headers, String::new(), reason.into_owned()))
 }
 
-fn refused(kind: &'static Kind, status: u16, headers: Vec<(String, String)>, body: String, reason: String) -> Answer {
+fn refused(kind: &'static Kind, status: u16, headers: Vec<(String, String)>, body: String, reason: String) -> Refused {
     let reason = headers::clean(reason);
-    let mut headers: Vec<_> = headers.into_iter().map(normal).filter(|(name, _)| headers::may_be_set(name)).collect();
+    let mut headers = headers;
+    for (name, value) in &mut headers {
+        normalize(name, value);
+    }
+    headers.retain(|(name, _)| headers::may_be_set(name));
     headers.push((REASON.to_owned(), reason.clone()));
-    Answer::Refused(Refused { kind, status, headers, body, reason })
+    Refused { kind, status, headers, body, reason, dynamic_metadata: Map::new() }
 }
 
-fn normal((mut name, value): (String, String)) -> (String, String) {
+fn normalize(name: &mut str, value: &mut String) {
     name.make_ascii_lowercase();
-    (name, headers::clean(value))
+    *value = headers::clean(std::mem::take(value));
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use usher_engine::verdict::ResponseHeader;
 
     use super::*;
 
@@ -212,17 +226,64 @@ mod tests {
     }
 
     #[test]
+    fn statuses_are_those_that_callbacks_are_told() {
+        let kinds = [DenialKind::Unauthenticated, DenialKind::Unauthorized, DenialKind::NotFound, DenialKind::Invalid];
+        for kind in kinds {
+            for status in [None, Some(0), Some(200), Some(302), Some(600)] {
+                let denial = Denial { status, ..Denial::new(kind, "") };
+                let told = Verdict::Deny(denial.clone()).http_status();
+                assert_eq!(refusal(Answer::new(Verdict::Deny(denial), "")).status, told, "{kind:?} {status:?}");
+            }
+            assert_eq!(refusal(Answer::new(Verdict::Deny(Denial::new(kind, "")), "")).kind.status, kind.http_status());
+        }
+        assert_eq!(Verdict::undecidable("", "").http_status(), UNDECIDABLE.status);
+    }
+
+    #[test]
+    fn denials_may_carry_metadata() {
+        let dynamic_metadata = Map::from_iter([("why".to_owned(), json!({"rule": "a"}))]);
+        let denial = Denial { dynamic_metadata: dynamic_metadata.clone(), ..Denial::new(DenialKind::Unauthorized, "") };
+        assert_eq!(refusal(Answer::new(Verdict::Deny(denial), "")).dynamic_metadata, dynamic_metadata);
+    }
+
+    #[test]
     fn allowed_headers_are_all_set_or_nothing_is_allowed() {
-        let metadata = Map::from_iter([("a".to_owned(), json!(1))]);
-        match allowed(pairs(&[("X-User", "a\nb")]), metadata.clone(), "") {
+        let response = |name: &str, value: &str| {
+            vec![ResponseHeader {
+                name: name.to_owned(),
+                value: value.to_owned(),
+                action: usher_engine::plan::HeaderAction::Append,
+            }]
+        };
+        let additions = Additions {
+            headers: pairs(&[("X-User", "a\nb")]),
+            remove_headers: vec!["X-Secret".to_owned(), "x-user".to_owned()],
+            response_headers: response("X-Trace", "a\r\nset-cookie: b"),
+            query_parameters: pairs(&[("a", "1")]),
+            remove_query_parameters: vec!["B".to_owned()],
+            dynamic_metadata: Map::from_iter([("a".to_owned(), json!(1))]),
+        };
+        match allowed(additions.clone(), "") {
             Answer::Allowed(allowed) => {
-                assert_eq!((allowed.headers, allowed.dynamic_metadata), (pairs(&[("x-user", "ab")]), metadata));
+                let expected = Additions {
+                    headers: pairs(&[("x-user", "ab")]),
+                    remove_headers: vec!["x-secret".to_owned()],
+                    response_headers: response("x-trace", "aset-cookie: b"),
+                    ..additions
+                };
+                assert_eq!(allowed, expected);
             }
             Answer::Refused(refused) => panic!("{refused:?}"),
         }
         for name in [":path", "Host", "content-length", "a b", ""] {
-            let refused = refusal(allowed(pairs(&[("x-fine", ""), (name, "x")]), Map::new(), "7"));
-            assert_eq!((refused.kind, refused.reason.as_str()), (&UNDECIDABLE, "invalid header (7)"), "{name:?}");
+            for additions in [
+                Additions { headers: pairs(&[("x-fine", ""), (name, "x")]), ..Additions::default() },
+                Additions { response_headers: response(name, "x"), ..Additions::default() },
+                Additions { remove_headers: vec![name.to_owned()], ..Additions::default() },
+            ] {
+                let refused = refusal(allowed(additions, "7"));
+                assert_eq!((refused.kind, refused.reason.as_str()), (&UNDECIDABLE, "invalid header (7)"), "{name:?}");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use usher_engine::{Request, Verdict};
@@ -27,6 +27,10 @@ pub struct Call<'a> {
     pub headers: &'a ::http::HeaderMap,
 }
 
+/// How long a decision may take after its deadline to come to its end by itself, so that it can be logged and its
+/// callbacks run.
+const GRACE: Duration = Duration::from_millis(2);
+
 impl Call<'_> {
     fn is_late(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
@@ -45,10 +49,13 @@ pub(crate) async fn guarded<D: Decide>(decide: &D, request: Request, call: Call<
         Poll::Ready(decided) => decided,
         Poll::Pending => match call.deadline {
             None => decision.await,
-            Some(deadline) => match tokio::time::timeout_at(deadline.into(), decision).await {
-                Ok(decided) => decided,
-                Err(_) => return late(),
-            },
+            Some(deadline) => {
+                let end = deadline.checked_add(GRACE).unwrap_or(deadline);
+                match tokio::time::timeout_at(end.into(), decision).await {
+                    Ok(decided) => decided,
+                    Err(_) => return late(),
+                }
+            }
         },
     };
     match decided {
@@ -68,8 +75,6 @@ fn late() -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use ::http::HeaderMap;
 
     use super::*;
@@ -102,5 +107,29 @@ mod tests {
     async fn a_verdict_that_took_too_long_does_not_count() {
         let soon = Instant::now() + Duration::from_millis(1);
         assert_eq!(reason(Scripted::BusyUntilLate, Some(soon)).await, "");
+    }
+
+    /// Gives up at the deadline, as the engine does, and remembers that it came to its end.
+    #[derive(Default)]
+    struct Punctual(std::sync::atomic::AtomicBool);
+
+    impl Decide for Punctual {
+        async fn decide(&self, _: Request, call: Call<'_>) -> Verdict {
+            let deadline = call.deadline.unwrap();
+            let _ = tokio::time::timeout_at(deadline.into(), std::future::pending::<()>()).await;
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+            Verdict::undecidable("late", "")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_decision_that_ends_at_its_deadline_comes_to_its_end() {
+        let headers = HeaderMap::new();
+        for _ in 0..20 {
+            let (decide, deadline) = (Punctual::default(), Some(Instant::now() + Duration::from_micros(2500)));
+            let verdict = guarded(&decide, Request::default(), Call { deadline, headers: &headers }).await;
+            assert_eq!(verdict.reason(), "");
+            assert!(decide.0.load(std::sync::atomic::Ordering::SeqCst));
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! `/check` over HTTP, for callers that do not speak gRPC: the request that asks is the request that is decided about.
 //!
-//! 200 allows, anything else does not. A body that is an `AdmissionReview` of Kubernetes is answered as one.
+//! 200 allows, anything else does not. The headers of an answer that allows are those for the upstream and those for the
+//! client: the gateway picks by name what goes where (Envoy's `allowed_upstream_headers` and
+//! `allowed_client_headers_on_success`). A name that is meant for both is sent for the upstream alone, which must not see
+//! any other value. What an HTTP answer has no place for is left out: headers to remove, query parameters, and dynamic
+//! metadata. A body that is an `AdmissionReview` of Kubernetes is answered as one.
 
 mod admission;
 
@@ -18,10 +22,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use url::form_urlencoded;
 use usher_engine::request::Peer;
+use usher_engine::verdict::Additions;
 use usher_engine::{RequestParts, Verdict};
 
 use self::admission::Review;
-use crate::answer::{Allowed, Answer, Refused, UNDECIDABLE};
+use crate::answer::{Answer, Refused, UNDECIDABLE};
 use crate::decide::{Call, Decide, guarded};
 use crate::ext_authz::made_up_id;
 use crate::http::{self, Client, Handler};
@@ -198,8 +203,14 @@ fn pem(der: &[u8]) -> String {
 
 fn response(answer: Answer, id: &str) -> http::Answer {
     match answer {
-        Answer::Allowed(Allowed { headers, .. }) => {
+        Answer::Allowed(Additions { mut headers, response_headers, .. }) => {
             let mut response = http::empty(StatusCode::OK);
+            let for_upstream = headers.len();
+            for header in response_headers {
+                if !headers.iter().take(for_upstream).any(|(name, _)| *name == header.name) {
+                    headers.push((header.name, header.value));
+                }
+            }
             for (name, value) in headers {
                 // The caller would take the client's own header for one that is missing.
                 let Some((name, value)) = header(&name, &value) else {

@@ -8,9 +8,7 @@ use ::http::HeaderMap;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use usher_engine::plan::{
-    Delivery, DenyWith, Extension, IdentityRule, OnConditionError, PlanKind, Priorities, ResponseItem, Rules,
-};
+use usher_engine::plan::{Delivery, Extension, HeaderAction, IdentityRule, PlanKind, Priorities, ResponseItem, Rules};
 use usher_engine::verdict::{Denial, DenialKind};
 use usher_engine::{Context, Evaluation, Evaluator, Plan, Request, Step, Verdict};
 
@@ -88,20 +86,21 @@ pub(crate) async fn allow() -> Verdict {
         cache: None,
         meters: None,
     };
-    let identity = IdentityRule { step: step("anyone"), extension: Extension::default(), challenge: String::new() };
+    let identity = IdentityRule {
+        step: step("anyone"),
+        extension: Extension::default(),
+        challenge: String::new(),
+        remove_credential: None,
+    };
+    let header = Delivery::Header { name: "x-user".to_owned(), action: HeaderAction::Overwrite };
     let response = vec![
-        ResponseItem { step: step("header"), delivery: Delivery::Header("x-user".to_owned()) },
+        ResponseItem { step: step("header"), delivery: header },
         ResponseItem { step: step("metadata"), delivery: Delivery::DynamicMetadata("user".to_owned()) },
     ];
     let rules = Rules {
-        when: None,
-        on_condition_error: OnConditionError::Undecidable,
         identity: Priorities::new(vec![identity], |rule| rule.step.order()),
-        metadata: Priorities::new(Vec::new(), Step::order),
-        authorization: Priorities::new(Vec::new(), Step::order),
         response: Priorities::new(response, |item| item.step.order()),
-        unauthenticated: DenyWith::default(),
-        unauthorized: DenyWith::default(),
+        ..Rules::default()
     };
     let metrics = usher_engine::observe::Metrics::register(&prometheus::Registry::new()).unwrap();
     let (namespace, name) = ("namespace".into(), "name".into());

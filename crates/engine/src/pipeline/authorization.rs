@@ -1,10 +1,12 @@
 //! May the caller? Every rule that applies must grant.
 
+use std::ops::ControlFlow;
+
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
-use super::{denial, step};
+use super::{Decided, denial, step};
 use crate::{
-    Context, Failure, Outcome, Step, Verdict,
+    Context, Failure, Outcome, Step,
     context::Phase,
     plan::{OnConditionError, Rules},
     verdict::DenialKind,
@@ -15,7 +17,7 @@ use crate::{
 pub(crate) struct AllGranted(());
 
 /// Runs the rules. The first one that does not grant decides.
-pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> Result<AllGranted, Verdict> {
+pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> ControlFlow<Decided, AllGranted> {
     for group in rules.authorization.groups() {
         let granted = all_grant(group, rules.on_condition_error, context).await;
         match granted {
@@ -24,10 +26,10 @@ pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> Result<AllG
                     context.add(Phase::Authorization, rule.name.clone(), value);
                 }
             }
-            Err((rule, failure)) => return Err(refuse(rules, rule, failure, context)),
+            Err((rule, failure)) => return ControlFlow::Break(refuse(rules, rule, failure, context)),
         }
     }
-    Ok(AllGranted(()))
+    ControlFlow::Continue(AllGranted(()))
 }
 
 /// Rules that answer at once are asked first, in the order of their names: if one of them says no, nothing is sent
@@ -62,14 +64,12 @@ fn of(rule: &Step, outcome: Outcome) -> Result<std::sync::Arc<serde_json::Value>
     outcome.map_err(|failure| (rule, failure))
 }
 
-fn refuse(rules: &Rules, rule: &Step, failure: Failure, context: &Context<'_>) -> Verdict {
+fn refuse(rules: &Rules, rule: &Step, failure: Failure, context: &Context<'_>) -> Decided {
     match failure {
         Failure::Denied(reason) => {
-            denial::with(&rules.unauthorized, DenialKind::Unauthorized, reason.into_owned(), Vec::new(), context)
+            let rule = Some(rule.name.clone());
+            denial::with(&rules.unauthorized, DenialKind::Unauthorized, rule, reason.into_owned(), Vec::new(), context)
         }
-        Failure::Undecidable(mut undecided) => {
-            undecided.detail = format!("authorization rule `{}`: {}", rule.name, undecided.detail);
-            Verdict::Undecidable(undecided)
-        }
+        Failure::Undecidable(undecided) => Decided::undecidable("authorization", &rule.name, undecided),
     }
 }

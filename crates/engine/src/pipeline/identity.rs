@@ -1,6 +1,7 @@
 //! Who is the caller? The first success by priority counts.
 
 use std::{
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -8,24 +9,24 @@ use std::{
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::{Map, Value};
 
-use super::{denial, step};
+use super::{Decided, denial, step};
 use crate::{
-    Context, Failure, Outcome, Verdict,
+    Context, Failure, Outcome,
     context::Identity,
     plan::{Extension, IdentityRule, Rules},
     verdict::DenialKind,
 };
 
-/// Finds the identity and stores it, or says why there is none.
-pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> Result<(), Verdict> {
+/// Finds the identity, stores it and gives the rule that found it, or says why there is none.
+pub(crate) async fn run<'p>(rules: &'p Rules, context: &mut Context<'_>) -> ControlFlow<Decided, &'p IdentityRule> {
     let mut failures = Vec::new();
     for group in rules.identity.groups() {
-        if let Some(identity) = first_success(group, context, &mut failures).await {
+        if let Some((rule, identity)) = first_success(group, context, &mut failures).await {
             context.set_identity(identity);
-            return Ok(());
+            return ControlFlow::Continue(rule);
         }
     }
-    Err(refuse(rules, context, &failures))
+    ControlFlow::Break(refuse(rules, context, &failures))
 }
 
 /// Rules that answer at once are asked in the order of their names; the others wait together, and the first success
@@ -34,13 +35,13 @@ async fn first_success<'p>(
     group: &'p [IdentityRule],
     context: &Context<'_>,
     failures: &mut Vec<(&'p Arc<str>, Failure)>,
-) -> Option<Identity> {
+) -> Option<(&'p IdentityRule, Identity)> {
     let mut running = FuturesUnordered::new();
     for rule in group {
         match step::begin("authentication", &rule.step, context) {
             step::Begun::Skipped | step::Begun::ConditionFailed(_) => {}
             step::Begun::Done(outcome) => match extended(rule, outcome, context) {
-                Ok(identity) => return Some(identity),
+                Ok(identity) => return Some((rule, identity)),
                 Err(failure) => failures.push((&rule.step.name, failure)),
             },
             step::Begun::Running(future) => running.push(async move { (rule, future.await) }),
@@ -48,7 +49,7 @@ async fn first_success<'p>(
     }
     while let Some((rule, outcome)) = running.next().await {
         match extended(rule, outcome, context) {
-            Ok(identity) => return Some(identity),
+            Ok(identity) => return Some((rule, identity)),
             Err(failure) => failures.push((&rule.step.name, failure)),
         }
     }
@@ -100,12 +101,10 @@ fn kind_of(value: &Value) -> &'static str {
 }
 
 /// No rule succeeded. If one of them could not decide, neither can we: the caller may well be who they say.
-fn refuse(rules: &Rules, context: &Context<'_>, failures: &[(&Arc<str>, Failure)]) -> Verdict {
+fn refuse(rules: &Rules, context: &Context<'_>, failures: &[(&Arc<str>, Failure)]) -> Decided {
     for (rule, failure) in failures {
         if let Failure::Undecidable(undecided) = failure {
-            let mut undecided = undecided.clone();
-            undecided.detail = format!("authentication rule `{rule}`: {}", failure.detail());
-            return Verdict::Undecidable(undecided);
+            return Decided::undecidable("authentication", rule, undecided.clone());
         }
     }
     let reason = match failures {
@@ -119,5 +118,7 @@ fn refuse(rules: &Rules, context: &Context<'_>, failures: &[(&Arc<str>, Failure)
     };
     let challenges =
         rules.identity.iter().map(|rule| ("www-authenticate".to_owned(), rule.challenge.clone())).collect();
-    denial::with(&rules.unauthenticated, DenialKind::Unauthenticated, reason, challenges, context)
+    // Of several rules none is the one that said no.
+    let rule = rules.identity.iter().next().filter(|_| rules.identity.len() == 1).map(|rule| rule.step.name.clone());
+    denial::with(&rules.unauthenticated, DenialKind::Unauthenticated, rule, reason, challenges, context)
 }

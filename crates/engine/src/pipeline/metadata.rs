@@ -1,31 +1,66 @@
-//! What else is to be known? Each rule on its own: one that fails is missing, nothing more.
+//! What else is to be known? Each rule on its own: one that fails is missing, nothing more, unless the rule says that a
+//! request without its metadata does not pass, or that it never had what it needs.
+
+use std::ops::ControlFlow;
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
-use super::step;
-use crate::{Context, context::Phase, plan::Rules};
+use super::{Decided, denial, step};
+use crate::{
+    Context, Failure, Step,
+    context::Phase,
+    plan::{MetadataRule, OnMetadataError, Rules},
+    verdict::DenialKind,
+};
 
-/// Runs the rules and keeps what they found. A group is complete before the next one begins.
-pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) {
+/// Runs the rules and keeps what they found. A group is complete before the next one begins, and before a failure
+/// counts: of several failures the one of the first rule decides, whichever came first in time.
+pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> ControlFlow<Decided> {
     for group in rules.metadata.groups() {
         let mut found = Vec::new();
         let mut running = FuturesUnordered::new();
-        for rule in group {
-            match step::begin("metadata", rule, context) {
+        for (index, rule) in group.iter().enumerate() {
+            match step::begin("metadata", &rule.step, context) {
                 step::Begun::Skipped | step::Begun::ConditionFailed(_) => {}
-                step::Begun::Done(outcome) => found.push((rule, outcome)),
-                step::Begun::Running(future) => running.push(async move { (rule, future.await) }),
+                step::Begun::Done(outcome) => found.push((index, rule, outcome)),
+                step::Begun::Running(future) => running.push(async move { (index, rule, future.await) }),
             }
         }
         while let Some(ended) = running.next().await {
             found.push(ended);
         }
         drop(running);
-        for (rule, outcome) in found {
+        found.sort_unstable_by_key(|(index, ..)| *index);
+        let mut decisive = None;
+        for (_, rule, outcome) in found {
             match outcome {
-                Ok(value) => context.add(Phase::Metadata, rule.name.clone(), value),
-                Err(failure) => tracing::debug!(rule = &*rule.name, reason = failure.detail(), "cannot fetch metadata"),
+                Ok(value) => context.add(Phase::Metadata, rule.step.name.clone(), value),
+                Err(failure) if is_needed(rule) && decisive.is_none() => {
+                    decisive = Some((&rule.step, failure));
+                }
+                Err(failure) => {
+                    tracing::debug!(rule = &*rule.step.name, reason = failure.detail(), "cannot fetch metadata");
+                }
             }
         }
+        if let Some((rule, failure)) = decisive {
+            return ControlFlow::Break(refuse(rules, rule, failure, context));
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// Whether a request does not pass without the metadata.
+fn is_needed(rule: &MetadataRule) -> bool {
+    rule.on_error == OnMetadataError::Deny || !rule.step.evaluator.is_prepared()
+}
+
+fn refuse(rules: &Rules, rule: &Step, failure: Failure, context: &Context<'_>) -> Decided {
+    match failure {
+        Failure::Denied(reason) => {
+            let rule = Some(rule.name.clone());
+            denial::with(&rules.unauthorized, DenialKind::Unauthorized, rule, reason.into_owned(), Vec::new(), context)
+        }
+        Failure::Undecidable(undecided) => Decided::undecidable("metadata", &rule.name, undecided),
     }
 }

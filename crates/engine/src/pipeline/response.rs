@@ -1,47 +1,79 @@
-//! What are the upstream and the gateway told? Each item on its own: one that fails is left out.
+//! What are the upstream, the client and the gateway told? Each item on its own: one that fails is left out.
 
-use std::sync::Arc;
+use std::{
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::{Map, Value};
 
-use super::step;
+use super::{Decided, step};
 use crate::{
     Context,
     context::Phase,
-    plan::{Delivery, ResponseItem, Rules},
+    evaluator::Undecided,
+    plan::{Delivery, HeaderAction, IdentityRule, ResponseItem, Rules},
+    upstream::{UpstreamRequest, clean},
+    verdict::{Additions, ResponseHeader},
 };
 
-/// Runs the items and gives headers and dynamic metadata.
-pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> (Vec<(String, String)>, Map<String, Value>) {
-    let mut headers = Vec::new();
-    let mut dynamic_metadata = Map::new();
+/// Takes out of the request what shall not reach the upstream, then runs the items and delivers them. `identity` is
+/// the rule that found the caller.
+///
+/// *Undecidable* when the credential of the caller cannot be taken out: it must not reach the upstream.
+pub(crate) async fn run(
+    rules: &Rules,
+    identity: &IdentityRule,
+    context: &mut Context<'_>,
+) -> ControlFlow<Decided, Additions> {
+    let request = context.request();
+    let mut upstream = UpstreamRequest::new(request, &rules.remove_headers, &rules.remove_query_parameters);
+    if let Some(removal) = &identity.remove_credential
+        && catch_unwind(AssertUnwindSafe(|| removal.remove(request, &mut upstream))).is_err()
+    {
+        return ControlFlow::Break(not_removed(&identity.step.name));
+    }
+    let mut delivered = Delivered { upstream, response_headers: Vec::new(), dynamic_metadata: Map::new() };
     for group in rules.response.groups() {
         for (item, value) in group_results(group, context).await {
-            deliver(item, &value, &mut headers, &mut dynamic_metadata);
+            delivered.add(&item.delivery, &value);
             context.add(Phase::Response, item.step.name.clone(), value);
         }
     }
-    (headers, dynamic_metadata)
+    ControlFlow::Continue(Additions {
+        response_headers: delivered.response_headers,
+        dynamic_metadata: delivered.dynamic_metadata,
+        ..delivered.upstream.into_additions()
+    })
 }
 
+fn not_removed(rule: &Arc<str>) -> Decided {
+    let detail = "removing the credential from the request panicked".to_owned();
+    Decided::undecidable("authentication", rule, Undecided { reason: step::INTERNAL, detail, retry_after: None })
+}
+
+/// The results in the order of the rules, whichever of them ended first: it says which of two items of one header
+/// comes first.
 async fn group_results<'p>(group: &'p [ResponseItem], context: &Context<'_>) -> Vec<(&'p ResponseItem, Arc<Value>)> {
     let mut found = Vec::new();
     let mut running = FuturesUnordered::new();
-    for item in group {
+    for (index, item) in group.iter().enumerate() {
         match step::begin("response", &item.step, context) {
             step::Begun::Skipped | step::Begun::ConditionFailed(_) => {}
-            step::Begun::Done(outcome) => found.push((item, outcome)),
-            step::Begun::Running(future) => running.push(async move { (item, future.await) }),
+            step::Begun::Done(outcome) => found.push((index, item, outcome)),
+            step::Begun::Running(future) => running.push(async move { (index, item, future.await) }),
         }
     }
     while let Some(ended) = running.next().await {
         found.push(ended);
     }
     drop(running);
+    found.sort_unstable_by_key(|(index, ..)| *index);
     found
         .into_iter()
-        .filter_map(|(item, outcome)| match outcome {
+        .filter_map(|(_, item, outcome)| match outcome {
             Ok(value) => Some((item, value)),
             Err(failure) => {
                 tracing::debug!(rule = &*item.step.name, reason = failure.detail(), "cannot build response item");
@@ -51,29 +83,81 @@ async fn group_results<'p>(group: &'p [ResponseItem], context: &Context<'_>) -> 
         .collect()
 }
 
-fn deliver(item: &ResponseItem, value: &Value, headers: &mut Vec<(String, String)>, metadata: &mut Map<String, Value>) {
-    match &item.delivery {
-        // Null leaves the header out. That does not protect a name against what the client sent: a configuration that
-        // must overwrite gives a value in any case.
-        Delivery::Header(_) if value.is_null() => {}
-        Delivery::Header(name) => {
-            let value = header_value(usher_expr::text::stringify(value).into_owned());
-            match headers.iter_mut().find(|(present, _)| present == name) {
-                Some((_, present)) => *present = value,
-                None => headers.push((name.clone(), value)),
+/// What the items were delivered to.
+struct Delivered<'r> {
+    upstream: UpstreamRequest<'r>,
+    response_headers: Vec<ResponseHeader>,
+    dynamic_metadata: Map<String, Value>,
+}
+
+impl Delivered<'_> {
+    fn add(&mut self, delivery: &Delivery, value: &Value) {
+        let text = || usher_expr::text::stringify(value).into_owned();
+        match delivery {
+            Delivery::DynamicMetadata(name) => {
+                self.dynamic_metadata.insert(name.clone(), value.clone());
             }
-        }
-        Delivery::DynamicMetadata(name) => {
-            metadata.insert(name.clone(), value.clone());
+            // Null leaves the item out. That does not protect a name against what the client sent: a configuration
+            // that must overwrite gives a value in any case.
+            _ if value.is_null() => {}
+            Delivery::Header { name, action } => self.upstream.deliver_header(name, text(), *action),
+            Delivery::ResponseHeader { name, action } => {
+                let value = clean(text());
+                add_response_header(&mut self.response_headers, name, value, *action);
+            }
+            Delivery::QueryParameter(name) => self.upstream.set_query_parameter(name, text()),
         }
     }
 }
 
-/// A header value cannot hold CR, LF or NUL (RFC 9110 §5.5): a value with one would end the header and begin another.
-fn header_value(mut value: String) -> String {
-    if value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        value.retain(|character| !matches!(character, '\r' | '\n' | '\0'));
-        tracing::warn!("control characters were removed from a header value");
+/// What the upstream will send is not known yet, so the gateway is told the action. Among our own items the effect is
+/// known, and gateways do not agree about headers that come several times: those that cancel each other are left out,
+/// and what is added to a header that we set becomes part of it. `set-cookie` cannot be joined (RFC 6265 §3).
+fn add_response_header(headers: &mut Vec<ResponseHeader>, name: &str, value: String, action: HeaderAction) {
+    let mut present = headers.iter_mut().filter(|header| header.name == name);
+    match action {
+        HeaderAction::Overwrite => headers.retain(|header| header.name != name),
+        HeaderAction::AddIfAbsent if present.next().is_some() => return,
+        HeaderAction::Append if name != "set-cookie" => {
+            if let Some(set) = present.find(|header| header.action == HeaderAction::Overwrite) {
+                set.value = [&*set.value, ",", &value].concat();
+                return;
+            }
+        }
+        HeaderAction::AddIfAbsent | HeaderAction::Append => {}
     }
-    value
+    headers.push(ResponseHeader { name: name.to_owned(), value, action });
+}
+
+#[cfg(test)]
+mod tests {
+    use HeaderAction::{AddIfAbsent, Append, Overwrite};
+
+    use super::*;
+
+    type Headers = &'static [(HeaderAction, &'static str)];
+
+    #[test]
+    fn response_headers_of_one_name() {
+        let cases: &[(&str, Headers, Headers)] = &[
+            ("x-a", &[(Append, "1"), (Append, "2")], &[(Append, "1"), (Append, "2")]),
+            ("x-a", &[(Overwrite, "1"), (Overwrite, "2")], &[(Overwrite, "2")]),
+            ("x-a", &[(Append, "1"), (AddIfAbsent, "2"), (Overwrite, "3")], &[(Overwrite, "3")]),
+            ("x-a", &[(Overwrite, "1"), (Append, "2"), (Append, "3")], &[(Overwrite, "1,2,3")]),
+            ("x-a", &[(AddIfAbsent, "1"), (AddIfAbsent, "2")], &[(AddIfAbsent, "1")]),
+            ("x-a", &[(Append, "1"), (AddIfAbsent, "2")], &[(Append, "1")]),
+            ("x-a", &[(AddIfAbsent, "1"), (Append, "2")], &[(AddIfAbsent, "1"), (Append, "2")]),
+            ("set-cookie", &[(Overwrite, "a=1"), (Append, "b=2")], &[(Overwrite, "a=1"), (Append, "b=2")]),
+        ];
+        for (name, items, expected) in cases {
+            let other = ResponseHeader { name: "x-other".to_owned(), value: String::new(), action: Overwrite };
+            let mut headers = vec![other.clone()];
+            for (action, value) in *items {
+                add_response_header(&mut headers, name, (*value).to_owned(), *action);
+            }
+            assert_eq!(headers.remove(0), other);
+            let headers: Vec<_> = headers.iter().map(|header| (header.action, header.value.as_str())).collect();
+            assert_eq!(headers, *expected, "{name} {items:?}");
+        }
+    }
 }

@@ -31,11 +31,11 @@ pub(crate) enum Begun<'a> {
 /// Begins a step. A panic of the evaluator becomes an undecidable failure.
 pub(crate) fn begin<'a>(phase: &'static str, step: &'a Step, context: &'a Context<'a>) -> Begun<'a> {
     if let Some(meters) = &step.meters {
-        meters.reached();
+        meters.reached(context);
     }
     if context.is_late() {
         if let Some(meters) = &step.meters {
-            meters.cancelled();
+            meters.cancelled(context);
         }
         return Begun::Done(Err(late()));
     }
@@ -102,8 +102,9 @@ async fn before_deadline<'a>(
     future: Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>,
 ) -> Outcome {
     let guarded = AssertUnwindSafe(future).catch_unwind();
-    let outcome = match super::time_left(context) {
-        Some(left) => match tokio::time::timeout(left, guarded).await {
+    // The very moment, not the time that is left: whoever waits for the whole check until then looks here first.
+    let outcome = match context.deadline() {
+        Some(deadline) => match tokio::time::timeout_at(deadline.into(), guarded).await {
             Ok(outcome) => outcome,
             Err(_) => return Err(late()),
         },
@@ -122,7 +123,7 @@ fn panicked(step: &Step) -> Failure {
 }
 
 /// The reason given to callers when something broke.
-const INTERNAL: &str = "internal error";
+pub(super) const INTERNAL: &str = "internal error";
 
 /// Tells counters and journal what a step did. Looks at the clock only if one of them is there.
 struct Observed<'a> {
@@ -140,14 +141,14 @@ impl<'a> Observed<'a> {
 
     fn skipped(&self, outcome: StepOutcome) {
         if let Some(meters) = &self.step.meters {
-            meters.ignored();
+            meters.ignored(self.context);
         }
         self.record(outcome);
     }
 
     fn ended(&self, outcome: &Outcome) {
         if let (Some(meters), Some(started)) = (&self.step.meters, self.started) {
-            meters.ran(outcome.is_ok(), started.elapsed());
+            meters.ran(outcome.is_ok(), started.elapsed(), self.context);
         }
         if self.context.journal().is_some() {
             self.record(match outcome {

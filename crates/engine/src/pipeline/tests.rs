@@ -1,5 +1,7 @@
 //! What each outcome of each phase means, with evaluators that do as they are told.
 
+mod additions;
+
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
@@ -7,116 +9,16 @@ use usher_expr::{Expression, Predicate};
 
 use super::check;
 use crate::{
-    Context, Evaluation, Evaluator, Failure, Journal, Outcome, Plan, Request, RequestParts, Step, Verdict,
+    Context, Evaluation, Evaluator, Failure, Journal, Plan, Request, RequestParts, Verdict,
     cache::StepCache,
     observe::Metrics,
-    plan::{Delivery, DenyWith, Extension, IdentityRule, OnConditionError, PlanKind, Priorities, ResponseItem, Rules},
+    plan::{Delivery, DenyWith, Extension, MetadataRule, OnConditionError, OnMetadataError, ResponseItem},
+    testing::{Scenario, Told, denied, header, predicate, request, rule, step, undecided, word, yes},
     verdict::DenialKind,
 };
 
-/// An evaluator that does as it is told.
-#[derive(Debug, Clone)]
-enum Told {
-    Now(Outcome),
-    Later(Outcome),
-    Never,
-    Panic,
-    PanicLater,
-    Read(&'static str),
-}
-
-impl Evaluator for Told {
-    fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
-        match self.clone() {
-            Self::Now(outcome) => Evaluation::Ready(outcome),
-            Self::Later(outcome) => Evaluation::pending(async move {
-                tokio::task::yield_now().await;
-                outcome
-            }),
-            Self::Never => Evaluation::pending(std::future::pending()),
-            Self::Panic => panic!("told to"),
-            Self::PanicLater => Evaluation::pending(async { panic!("told to, later") }),
-            Self::Read(selector) => {
-                Evaluation::Ready(Ok(Arc::new(Expression::selector(selector).unwrap().resolve(context).unwrap())))
-            }
-        }
-    }
-}
-
-fn yes() -> Told {
-    Told::Now(Ok(Arc::new(json!(true))))
-}
-
-fn denied(reason: &'static str) -> Told {
-    Told::Now(Err(Failure::denied(reason)))
-}
-
-fn undecided() -> Told {
-    Told::Now(Err(Failure::undecidable("issuer is unavailable", "connection refused to 10.0.0.1")))
-}
-
-fn step(name: &str, priority: i64, told: Told) -> Step {
-    Step { name: name.into(), priority, when: None, evaluator: Box::new(told), cache: None, meters: None }
-}
-
-fn rule(name: &str, priority: i64, told: Told) -> IdentityRule {
-    IdentityRule {
-        step: step(name, priority, told),
-        extension: Extension::default(),
-        challenge: format!("Bearer realm=\"{name}\""),
-    }
-}
-
-fn predicate(source: &str) -> Predicate {
-    Predicate::Cel(usher_expr::cel::Program::predicate(source).unwrap())
-}
-
-#[derive(Default)]
-struct Told4 {
-    when: Option<Predicate>,
-    on_condition_error: OnConditionError,
-    identity: Vec<IdentityRule>,
-    metadata: Vec<Step>,
-    authorization: Vec<Step>,
-    response: Vec<ResponseItem>,
-    unauthenticated: DenyWith,
-}
-
-impl Told4 {
-    fn plan(self) -> Plan {
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        let (namespace, name): (Arc<str>, Arc<str>) = ("ns".into(), "pets".into());
-        let meters = metrics.plan(&namespace, &name);
-        let rules = Rules {
-            when: self.when,
-            on_condition_error: self.on_condition_error,
-            identity: Priorities::new(self.identity, |rule| rule.step.order()),
-            metadata: Priorities::new(self.metadata, Step::order),
-            authorization: Priorities::new(self.authorization, Step::order),
-            response: Priorities::new(self.response, |item| item.step.order()),
-            unauthenticated: self.unauthenticated,
-            unauthorized: DenyWith::default(),
-        };
-        Plan { namespace, name, kind: PlanKind::Rules(Box::new(rules)), meters }
-    }
-
-    async fn check(self) -> Verdict {
-        let request = request();
-        check(&self.plan(), &request, None, None).await
-    }
-}
-
-fn request() -> Request {
-    Request::new(RequestParts { method: "GET".to_owned(), path: "/x".to_owned(), ..RequestParts::default() })
-}
-
-/// What a verdict is, in a word.
-fn word(verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::Allow(_) => "allow".to_owned(),
-        Verdict::Deny(denial) => format!("{:?}: {}", denial.kind, denial.reason),
-        Verdict::Undecidable(undecided) => format!("undecidable: {}", undecided.reason),
-    }
+fn metadata(name: &str, told: Told, on_error: OnMetadataError) -> MetadataRule {
+    MetadataRule { step: step(name, 0, told), on_error }
 }
 
 #[tokio::test]
@@ -142,7 +44,7 @@ async fn identity_rules_fall_through_to_the_first_success() {
     ];
     for (identity, expected) in cases {
         let described = format!("{identity:?}");
-        let verdict = Told4 { identity, ..Told4::default() }.check().await;
+        let verdict = Scenario { identity, ..Scenario::default() }.check().await;
         assert_eq!(word(&verdict), expected, "{described}");
     }
 }
@@ -162,7 +64,8 @@ async fn every_authorization_rule_must_grant() {
     ];
     for (authorization, expected) in cases {
         let described = format!("{authorization:?}");
-        let verdict = Told4 { identity: vec![rule("i", 0, yes())], authorization, ..Told4::default() }.check().await;
+        let verdict =
+            Scenario { identity: vec![rule("i", 0, yes())], authorization, ..Scenario::default() }.check().await;
         assert_eq!(word(&verdict), expected, "{described}");
     }
 }
@@ -187,53 +90,69 @@ async fn conditions_that_cannot_be_evaluated_never_let_anyone_in() {
     for (when, authorization, on_condition_error, expected) in cases {
         let described = format!("{when:?} {authorization:?} {on_condition_error:?}");
         let identity = vec![rule("i", 0, yes())];
-        let verdict = Told4 { when, on_condition_error, identity, authorization, ..Told4::default() }.check().await;
+        let verdict =
+            Scenario { when, on_condition_error, identity, authorization, ..Scenario::default() }.check().await;
         assert_eq!(word(&verdict), expected, "{described}");
     }
     let mut skipped = rule("i", 0, yes());
     skipped.step.when = Some(failing());
-    let verdict = Told4 { identity: vec![skipped], ..Told4::default() }.check().await;
+    let verdict = Scenario { identity: vec![skipped], ..Scenario::default() }.check().await;
     assert_eq!(word(&verdict), "Unauthenticated: {}");
 }
 
 #[tokio::test]
 async fn metadata_and_response_failures_change_nothing_else() {
-    let verdict = Told4 {
+    let verdict = Scenario {
         identity: vec![rule("i", 0, Told::Now(Ok(Arc::new(json!({"sub": "joe"})))))],
         metadata: vec![
-            step("broken", 0, undecided()),
-            step("panics", 0, Told::PanicLater),
-            step("geo", 0, Told::Later(Ok(Arc::new(json!({"cc": "PT"}))))),
+            metadata("broken", undecided(), OnMetadataError::Skip),
+            metadata("panics", Told::PanicLater, OnMetadataError::Skip),
+            metadata("geo", Told::Later(Ok(Arc::new(json!({"cc": "PT"})))), OnMetadataError::Skip),
         ],
         response: vec![
-            ResponseItem { step: step("a", 0, Told::Panic), delivery: Delivery::Header("x-a".to_owned()) },
-            ResponseItem {
-                step: step("b", 0, Told::Read("auth.identity.sub")),
-                delivery: Delivery::Header("x-b".to_owned()),
-            },
+            ResponseItem { step: step("a", 0, Told::Panic), delivery: header("x-a") },
+            ResponseItem { step: step("b", 0, Told::Read("auth.identity.sub")), delivery: header("x-b") },
             ResponseItem {
                 step: step("c", 0, Told::Read("auth.metadata")),
                 delivery: Delivery::DynamicMetadata("c".to_owned()),
             },
-            ResponseItem {
-                step: step("d", 1, Told::Read("auth.response.b")),
-                delivery: Delivery::Header("x-d".to_owned()),
-            },
-            ResponseItem { step: step("n", 1, Told::Read("nothing")), delivery: Delivery::Header("x-n".to_owned()) },
+            ResponseItem { step: step("d", 1, Told::Read("auth.response.b")), delivery: header("x-d") },
+            ResponseItem { step: step("n", 1, Told::Read("nothing")), delivery: header("x-n") },
             ResponseItem {
                 step: step("e", 1, Told::Now(Ok(Arc::new(json!("one\r\nx-forged: two"))))),
-                delivery: Delivery::Header("x-e".to_owned()),
+                delivery: header("x-e"),
             },
         ],
-        ..Told4::default()
+        ..Scenario::default()
     }
     .check()
     .await;
     let Verdict::Allow(allow) = verdict else { panic!("{verdict:?}") };
     let expected = [("x-b", "joe"), ("x-d", "joe"), ("x-e", "onex-forged: two")];
-    let headers: Vec<_> = allow.headers().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let additions = allow.into_additions();
+    let headers: Vec<_> = additions.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(headers, expected);
-    assert_eq!(Value::Object(allow.dynamic_metadata().clone()), json!({"c": {"geo": {"cc": "PT"}}}));
+    assert_eq!(Value::Object(additions.dynamic_metadata), json!({"c": {"geo": {"cc": "PT"}}}));
+}
+
+#[tokio::test]
+async fn metadata_that_never_could_be_had_lets_nobody_in() {
+    /// Fails, and is prepared or not.
+    #[derive(Debug)]
+    struct Fails(bool);
+    impl Evaluator for Fails {
+        fn evaluate<'a>(&'a self, _: &'a Context<'a>) -> Evaluation<'a> {
+            Evaluation::failure(Failure::undecidable("missing configuration", ""))
+        }
+        fn is_prepared(&self) -> bool {
+            self.0
+        }
+    }
+    for (prepared, expected) in [(true, "allow"), (false, "undecidable: missing configuration")] {
+        let rule = MetadataRule { step: step("m", 0, Fails(prepared)), on_error: OnMetadataError::Skip };
+        let scenario = Scenario { identity: vec![crate::testing::rule("i", 0, yes())], metadata: vec![rule], ..Scenario::default() };
+        assert_eq!(word(&scenario.check().await), expected);
+    }
 }
 
 #[tokio::test]
@@ -251,26 +170,27 @@ async fn an_identity_is_extended_or_discarded() {
     };
     let mut extended = rule("i", 0, Told::Now(Ok(Arc::new(json!({"sub": "joe"})))));
     extended.extension = extension(Expression::cel("auth.identity.sub + '!'").unwrap());
-    let verdict = Told4 { identity: vec![extended], response: vec![read()], ..Told4::default() }.check().await;
+    let verdict = Scenario { identity: vec![extended], response: vec![read()], ..Scenario::default() }.check().await;
     let Verdict::Allow(allow) = verdict else { panic!("{verdict:?}") };
-    assert_eq!(allow.dynamic_metadata().get("id"), Some(&json!({"sub": "joe", "name": "joe", "x": "joe!"})));
+    assert_eq!(allow.additions().dynamic_metadata.get("id"), Some(&json!({"sub": "joe", "name": "joe", "x": "joe!"})));
 
     let mut failing = rule("i", 0, Told::Now(Ok(Arc::new(json!({"sub": "joe"})))));
     failing.extension = extension(Expression::cel("auth.identity.missing").unwrap());
-    let verdict = Told4 { identity: vec![failing], ..Told4::default() }.check().await;
+    let verdict = Scenario { identity: vec![failing], ..Scenario::default() }.check().await;
     assert_eq!(word(&verdict), "Unauthenticated: no such key: missing");
 
     let mut text = rule("i", 0, Told::Now(Ok(Arc::new(json!("joe")))));
     text.extension = extension(Expression::value(json!(1)));
-    let verdict = Told4 { identity: vec![text], ..Told4::default() }.check().await;
+    let verdict = Scenario { identity: vec![text], ..Scenario::default() }.check().await;
     assert_eq!(word(&verdict), "Unauthenticated: an identity that is a string, not an object, cannot be extended");
 }
 
 #[tokio::test]
 async fn denials_are_answered_as_configured() {
-    let verdict = Told4 { identity: vec![rule("a", 0, denied("no")), rule("b", 0, denied("no"))], ..Told4::default() }
-        .check()
-        .await;
+    let verdict =
+        Scenario { identity: vec![rule("a", 0, denied("no")), rule("b", 0, denied("no"))], ..Scenario::default() }
+            .check()
+            .await;
     let Verdict::Deny(denial) = verdict else { panic!("{verdict:?}") };
     assert_eq!(denial.kind, DenialKind::Unauthenticated);
     let challenges: Vec<_> = denial.headers.iter().map(|(_, value)| value.as_str()).collect();
@@ -281,30 +201,42 @@ async fn denials_are_answered_as_configured() {
         message: Some(Expression::cel("auth.identity.missing").unwrap()),
         headers: vec![("location".to_owned(), Expression::selector("https://l/?r={request.path}").unwrap())],
         body: Some(Expression::value(json!({"go": "away"}))),
+        dynamic_metadata: vec![
+            ("path".to_owned(), Expression::selector("request.path").unwrap()),
+            ("lost".to_owned(), Expression::cel("auth.identity.missing").unwrap()),
+            ("list".to_owned(), Expression::value(json!([1, null]))),
+        ],
     };
     let verdict =
-        Told4 { identity: vec![rule("a", 0, denied("no"))], unauthenticated, ..Told4::default() }.check().await;
+        Scenario { identity: vec![rule("a", 0, denied("no"))], unauthenticated, ..Scenario::default() }.check().await;
     let Verdict::Deny(denial) = verdict else { panic!("{verdict:?}") };
     assert_eq!(denial.status, Some(302));
     assert_eq!(denial.reason, "");
     assert_eq!(denial.headers, [("location".to_owned(), "https://l/?r=/x".to_owned())]);
     assert_eq!(denial.body, r#"{"go":"away"}"#);
+    assert_eq!(Value::Object(denial.dynamic_metadata), json!({"path": "/x", "list": [1, null]}));
 }
 
 #[tokio::test]
 async fn after_the_deadline_nothing_is_decided() {
     for told in [Told::Never, Told::Later(Ok(Arc::new(json!(1))))] {
-        let plan =
-            Told4 { identity: vec![rule("i", 0, yes())], metadata: vec![step("m", 0, told)], ..Told4::default() }
-                .plan();
+        let plan = Scenario {
+            identity: vec![rule("i", 0, yes())],
+            metadata: vec![metadata("m", told, OnMetadataError::Skip)],
+            ..Scenario::default()
+        }
+        .plan();
         let request = request();
         let passed = std::time::Instant::now();
         let verdict = check(&plan, &request, Some(passed), None).await;
         assert_eq!(word(&verdict), "undecidable: ");
     }
-    let plan =
-        Told4 { identity: vec![rule("i", 0, yes())], metadata: vec![step("m", 0, Told::Never)], ..Told4::default() }
-            .plan();
+    let plan = Scenario {
+        identity: vec![rule("i", 0, yes())],
+        metadata: vec![metadata("m", Told::Never, OnMetadataError::Skip)],
+        ..Scenario::default()
+    }
+    .plan();
     let request = request();
     let soon = std::time::Instant::now() + Duration::from_millis(5);
     let verdict = check(&plan, &request, Some(soon), None).await;
@@ -328,17 +260,14 @@ async fn a_cached_result_needs_the_credential_all_the_same() {
     let mut keyed = rule("k", 0, yes());
     keyed.step.evaluator = Box::new(Keyed::default());
     keyed.step.cache = Some(StepCache::new(Expression::value(json!("fixed")), Duration::from_secs(60), 1 << 20));
-    let read = ResponseItem {
-        step: step("a", 0, Told::Read("auth.identity")),
-        delivery: Delivery::Header("x-who".to_owned()),
-    };
-    let plan = Told4 { identity: vec![keyed], response: vec![read], ..Told4::default() }.plan();
+    let read = ResponseItem { step: step("a", 0, Told::Read("auth.identity")), delivery: header("x-who") };
+    let plan = Scenario { identity: vec![keyed], response: vec![read], ..Scenario::default() }.plan();
     for (key, expected) in [(Some("a"), "a"), (Some("b"), "b"), (Some("a"), "a"), (None, "")] {
         let mut parts = RequestParts::default();
         parts.headers.extend(key.map(|key| ("x-key".to_owned(), key.to_owned())));
         let verdict = check(&plan, &Request::new(parts), None, None).await;
         match verdict {
-            Verdict::Allow(allow) => assert_eq!(allow.headers(), [("x-who".to_owned(), expected.to_owned())]),
+            Verdict::Allow(allow) => assert_eq!(allow.additions().headers, [("x-who".to_owned(), expected.to_owned())]),
             other => assert_eq!((word(&other).as_str(), key), ("Unauthenticated: credential not found", None)),
         }
     }
@@ -360,10 +289,10 @@ async fn hosts_without_a_working_configuration_are_undecidable() {
 async fn the_journal_tells_what_each_step_did() {
     let mut skipped = step("b", 0, yes());
     skipped.when = Some(predicate("false"));
-    let plan = Told4 {
+    let plan = Scenario {
         identity: vec![rule("i", 0, yes())],
         authorization: vec![skipped, step("c", 0, denied("no"))],
-        ..Told4::default()
+        ..Scenario::default()
     }
     .plan();
     let journal = Journal::default();
@@ -374,4 +303,89 @@ async fn the_journal_tells_what_each_step_did() {
         .map(|entry| format!("{} {} {:?}", entry.phase, entry.rule, entry.outcome))
         .collect();
     assert_eq!(told, ["authentication i Succeeded", "authorization b Skipped", "authorization c Denied(\"no\")"]);
+}
+
+#[tokio::test]
+async fn a_denial_names_the_rule_that_said_no() {
+    let identity = || vec![rule("i", 0, yes())];
+    let scenario = Scenario::default;
+    let cases = [
+        (Scenario { identity: vec![rule("one", 0, denied("no"))], ..scenario() }, Some("one")),
+        (Scenario { identity: vec![rule("a", 0, denied("no")), rule("b", 0, denied("no"))], ..scenario() }, None),
+        (scenario(), None),
+        (Scenario { identity: identity(), authorization: vec![step("z", 0, denied("no"))], ..scenario() }, Some("z")),
+        (
+            Scenario {
+                identity: identity(),
+                metadata: vec![metadata("m", denied("no"), OnMetadataError::Deny)],
+                ..scenario()
+            },
+            Some("m"),
+        ),
+    ];
+    for (scenario, expected) in cases {
+        let described = format!("{scenario:?}");
+        let Verdict::Deny(denial) = scenario.check().await else { panic!("{described}") };
+        assert_eq!(denial.rule.as_deref(), expected, "{described}");
+    }
+}
+
+#[tokio::test]
+async fn metadata_that_must_be_there_ends_the_check_when_it_is_not() {
+    use OnMetadataError::{Deny, Skip};
+    let later = |failure: Failure| Told::Later(Err(failure));
+    let failing_condition = |on_error| {
+        let mut rule = metadata("w", undecided(), on_error);
+        rule.step.when = Some(predicate("request.headers.missing == 'x'"));
+        rule
+    };
+    let skipped = |on_error| {
+        let mut rule = metadata("w", undecided(), on_error);
+        rule.step.when = Some(predicate("false"));
+        rule
+    };
+    let cases = [
+        (vec![metadata("a", denied("no"), Skip), metadata("b", undecided(), Skip)], "allow"),
+        (vec![metadata("a", yes(), Deny)], "allow"),
+        (vec![failing_condition(Deny), skipped(Deny)], "allow"),
+        (vec![metadata("a", denied("no such user"), Deny)], "Unauthorized: no such user"),
+        (vec![metadata("a", undecided(), Deny)], "undecidable: issuer is unavailable"),
+        (vec![metadata("a", Told::Panic, Deny)], "undecidable: internal error"),
+        (vec![metadata("a", Told::PanicLater, Deny)], "undecidable: internal error"),
+        // Of several failures the one of the first rule decides, whichever came first in time.
+        (
+            vec![metadata("a", later(Failure::denied("late")), Deny), metadata("b", undecided(), Deny)],
+            "Unauthorized: late",
+        ),
+        (
+            vec![metadata("a", denied("no"), Skip), metadata("b", undecided(), Deny)],
+            "undecidable: issuer is unavailable",
+        ),
+    ];
+    for (metadata, expected) in cases {
+        let described = format!("{metadata:?}");
+        let scenario = Scenario { identity: vec![rule("i", 0, yes())], metadata, ..Scenario::default() };
+        assert_eq!(word(&scenario.check().await), expected, "{described}");
+    }
+    let unauthorized = DenyWith { status: Some(451), ..DenyWith::default() };
+    let verdict = Scenario {
+        identity: vec![rule("i", 0, yes())],
+        metadata: vec![metadata("a", denied("no"), Deny)],
+        unauthorized,
+        ..Scenario::default()
+    }
+    .check()
+    .await;
+    assert_eq!(verdict.http_status(), 451);
+    let Verdict::Undecidable(undecided) = (Scenario {
+        identity: vec![rule("i", 0, yes())],
+        metadata: vec![metadata("a", undecided(), Deny)],
+        ..Scenario::default()
+    })
+    .check()
+    .await
+    else {
+        panic!("decided")
+    };
+    assert_eq!(undecided.detail, "metadata rule `a`: connection refused to 10.0.0.1");
 }

@@ -206,6 +206,33 @@ async fn no_denial_looks_like_an_allow() {
     }
 }
 
+#[test]
+fn an_allow_carries_the_headers_that_http_can_carry() {
+    use usher_engine::{plan::HeaderAction, verdict::ResponseHeader};
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let header =
+        |name: &str, value: &str, action| ResponseHeader { name: name.to_owned(), value: value.to_owned(), action };
+    let additions = Additions {
+        headers: vec![pair("x-user", "emilia")],
+        remove_headers: vec!["x-key".to_owned()],
+        response_headers: vec![
+            header("set-cookie", "a=1", HeaderAction::Append),
+            header("set-cookie", "b=2", HeaderAction::Append),
+            header("x-user", "for the client", HeaderAction::Overwrite),
+            header("x-limit", "7", HeaderAction::AddIfAbsent),
+        ],
+        query_parameters: vec![pair("a", "1")],
+        remove_query_parameters: vec!["b".to_owned()],
+        dynamic_metadata: serde_json::Map::from_iter([("a".to_owned(), 1.into())]),
+    };
+    let response = response(Answer::Allowed(additions), "");
+    assert_eq!(response.status(), StatusCode::OK);
+    let headers: Vec<_> =
+        response.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    let expected = [("x-user", "emilia"), ("set-cookie", "a=1"), ("set-cookie", "b=2"), ("x-limit", "7")];
+    assert_eq!(headers, expected);
+}
+
 #[tokio::test]
 async fn connections_are_kept_and_closed_when_draining() {
     let (running, _) = start(Arc::new(Scripted::Allow), Settings::default()).await;
