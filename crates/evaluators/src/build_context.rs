@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use usher_engine::observe::Metrics;
 
-use crate::{conditions::NamedSets, resources::Resources};
+use crate::{conditions::NamedSets, identity::Identities, resources::Resources, secrets::SecretReader};
 
 /// What an evaluator may ask for while it is built from its specification. Building is synchronous and without I/O:
 /// what needs the network is a handle of [`Resources`].
@@ -16,6 +16,10 @@ pub struct BuildContext<'a> {
     pub name: &'a Arc<str>,
     /// The named pattern sets of the AuthConfig.
     pub patterns: &'a NamedSets,
+    /// The authentication rules of the AuthConfig, once they are built.
+    pub identities: &'a Identities,
+    /// The Secrets that the AuthConfig may name.
+    pub secrets: &'a SecretReader<'a>,
     /// What is shared by all plans and outlives them.
     pub resources: &'a Arc<Resources>,
     /// Where counters come from.

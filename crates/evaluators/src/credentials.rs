@@ -11,7 +11,7 @@ mod scheme;
 use std::borrow::Cow;
 
 use usher_api::CredentialLocation;
-use usher_engine::{Context, Failure, Request};
+use usher_engine::{Context, Failure, Request, plan::CredentialRemoval, upstream::UpstreamRequest};
 
 use crate::{FieldPath, Problems};
 
@@ -91,6 +91,20 @@ impl Credentials {
     #[must_use]
     pub fn challenge(&self, name: &str) -> String {
         challenge(&self.identifier, name)
+    }
+}
+
+impl CredentialRemoval for Credentials {
+    fn remove(&self, request: &Request, upstream: &mut UpstreamRequest<'_>) {
+        match &self.place {
+            Place::AuthorizationHeader => upstream.remove_header("authorization"),
+            Place::CustomHeader(name) => upstream.remove_header(name),
+            Place::QueryString => upstream.remove_query_parameter(&self.identifier),
+            Place::Cookie => match cookie::without(request.header("cookie").unwrap_or_default(), &self.identifier) {
+                others if others.is_empty() => upstream.remove_header("cookie"),
+                others => upstream.set_header("cookie", others),
+            },
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 
 pub mod json;
 pub mod plain;
+pub mod wristband;
+
+use std::sync::Arc;
 
 use usher_api::{SuccessResponseMethod, SuccessResponseSpec, SuccessSpec};
-use usher_engine::plan::{Delivery, ResponseItem};
+use usher_engine::plan::{Delivery, HeaderAction, ResponseItem, TokenIssuer};
 
 use crate::{
     BuildContext, FieldPath, Problems,
@@ -12,30 +15,81 @@ use crate::{
     step::{Method, step},
 };
 
-/// Builds the items of `success`: headers of the request to the upstream, and data for later filters of the gateway.
-pub fn build(
-    spec: &SuccessSpec,
+/// What an allowed request is changed by.
+#[derive(Debug, Default)]
+pub struct Success {
+    /// What is added, and where.
+    pub items: Vec<ResponseItem>,
+    /// Headers that are taken out: valid names in lower case.
+    pub remove_headers: Vec<String>,
+    /// Query parameters that are taken out.
+    pub remove_query_parameters: Vec<String>,
+    /// The items that issue tokens.
+    pub token_issuers: Vec<(Arc<str>, TokenIssuer)>,
+}
+
+/// Builds `response.success`.
+pub fn build(spec: &SuccessSpec, at: &FieldPath<'_>, context: &BuildContext<'_>, problems: &mut Problems) -> Success {
+    let mut success = Success::default();
+    let query_at = at.field("queryParameters");
+    let query = spec.query_parameters.clone().unwrap_or_default();
+    for (specs, at, place) in [
+        (&spec.headers, at.field("headers"), Place::Header),
+        (&spec.response_headers, at.field("responseHeaders"), Place::ResponseHeader),
+        (&query.set, query_at.field("set"), Place::QueryParameter),
+        (&spec.dynamic_metadata, at.field("dynamicMetadata"), Place::DynamicMetadata),
+    ] {
+        for (name, spec) in specs {
+            let at = at.key(name);
+            let delivery = delivery(name, spec, place, &at, problems);
+            success.items.extend(item(name, spec, delivery, &mut success.token_issuers, &at, context, problems));
+        }
+    }
+    let at = at.field("removeHeaders");
+    for (index, name) in spec.remove_headers.iter().enumerate() {
+        success.remove_headers.extend(problems.take(&at.index(index), response_header_name(name)));
+    }
+    success.remove_query_parameters = query.remove;
+    success
+}
+
+/// The section that an item stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Header,
+    ResponseHeader,
+    QueryParameter,
+    DynamicMetadata,
+}
+
+fn delivery(
+    name: &str,
+    spec: &SuccessResponseSpec,
+    place: Place,
     at: &FieldPath<'_>,
-    context: &BuildContext<'_>,
     problems: &mut Problems,
-) -> Vec<ResponseItem> {
-    let mut items = Vec::with_capacity(spec.headers.len() + spec.dynamic_metadata.len());
-    for (name, spec) in &spec.headers {
-        let section = at.field("headers");
-        let at = section.key(name);
-        let header = match key(spec) {
-            Some(key) => problems.take(&at.field("key"), response_header_name(key)),
-            None => problems.take(&at, response_header_name(name)),
-        };
-        items.extend(item(name, spec, header.map(Delivery::Header), &at, context, problems));
+) -> Option<Delivery> {
+    let key = key(spec);
+    let given = key.unwrap_or(name);
+    let mut header = || match key {
+        Some(key) => problems.take(&at.field("key"), response_header_name(key)),
+        None => problems.take(at, response_header_name(name)),
+    };
+    let action = match spec.action.unwrap_or_default() {
+        usher_api::HeaderAction::Overwrite => HeaderAction::Overwrite,
+        usher_api::HeaderAction::Append => HeaderAction::Append,
+        usher_api::HeaderAction::AddIfAbsent => HeaderAction::AddIfAbsent,
+    };
+    let delivery = match place {
+        Place::Header => header().map(|name| Delivery::Header { name, action }),
+        Place::ResponseHeader => header().map(|name| Delivery::ResponseHeader { name, action }),
+        Place::QueryParameter => Some(Delivery::QueryParameter(given.to_owned())),
+        Place::DynamicMetadata => Some(Delivery::DynamicMetadata(given.to_owned())),
+    };
+    if spec.action.is_some() && matches!(place, Place::QueryParameter | Place::DynamicMetadata) {
+        problems.add(&at.field("action"), "only headers have an action");
     }
-    for (name, spec) in &spec.dynamic_metadata {
-        let section = at.field("dynamicMetadata");
-        let member = key(spec).unwrap_or(name).to_owned();
-        let delivery = Some(Delivery::DynamicMetadata(member));
-        items.extend(item(name, spec, delivery, &section.key(name), context, problems));
-    }
-    items
+    delivery
 }
 
 fn key(spec: &SuccessResponseSpec) -> Option<&str> {
@@ -46,6 +100,7 @@ fn item(
     name: &str,
     spec: &SuccessResponseSpec,
     delivery: Option<Delivery>,
+    token_issuers: &mut Vec<(Arc<str>, TokenIssuer)>,
     at: &FieldPath<'_>,
     context: &BuildContext<'_>,
     problems: &mut Problems,
@@ -57,7 +112,12 @@ fn item(
         SuccessResponseMethod::Json(spec) => {
             Method::new("RESPONSE_JSON", json::build(spec, &at.field("json"), problems))
         }
-        SuccessResponseMethod::Wristband(_) => Method::unsupported("wristband", at, problems),
+        SuccessResponseMethod::Wristband(spec) => {
+            let built = wristband::build(spec, &at.field("wristband"), context, problems);
+            let (wristband, issuer) = built.unzip();
+            token_issuers.extend(issuer.map(|issuer| (name.into(), issuer)));
+            Method::new("RESPONSE_WRISTBAND", wristband)
+        }
     });
     let step = step(name, &spec.common, method, at, context, problems)?;
     Some(ResponseItem { step, delivery: delivery? })

@@ -23,12 +23,6 @@ impl Method {
     pub(crate) fn boxed(kind: &'static str, evaluator: Option<Box<dyn Evaluator>>) -> Self {
         Self { kind, evaluator }
     }
-
-    /// A method that is known and does not work yet: a configuration that asks for it is refused.
-    pub(crate) fn unsupported(name: &'static str, at: &FieldPath<'_>, problems: &mut Problems) -> Self {
-        problems.add(&at.field(name), format!("`{name}` is not supported yet"));
-        Self { kind: "", evaluator: None }
-    }
 }
 
 /// The step of the rule `name`. Everything is checked, also when the method is wrong.

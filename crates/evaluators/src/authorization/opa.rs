@@ -17,10 +17,13 @@
 //! value and texts that no parser should read are refused then. An evaluation has the time of the request, but no more
 //! than [`EVALUATION_TIME`] ([`NETWORK_TIME`] if it calls `http.send`); with more, or with values that grow too large,
 //! nothing is decided, and the request is not allowed.
+//!
+//! With `externalPolicy` instead of `rego`, the text is downloaded; the module `external` tells how.
 
 mod analysis;
 mod budget;
 mod builtins;
+pub(crate) mod external;
 mod policy;
 mod source;
 mod values;
@@ -63,47 +66,43 @@ const QUEUE_TIME: Duration = Duration::from_secs(1);
 const INTERRUPTED: Duration = Duration::from_millis(20);
 /// How many evaluations of one policy may run on after they were given up.
 const MAX_RUNAWAYS: usize = 1;
+/// How many of one rule, whose policy may have been replaced meanwhile.
+const MAX_RUNAWAYS_OF_RULE: usize = 4;
 /// How many evaluations may wait for the network at a time.
 const NETWORK_SLOTS: usize = 128;
 
-/// Builds the evaluator. What is wrong with the specification is noted at its fields.
+/// Builds the evaluator of the rule `name`. What is wrong with the specification is noted at its fields.
 pub fn build(
+    name: &str,
     spec: &OpaSpec,
     at: &FieldPath<'_>,
     context: &BuildContext<'_>,
     problems: &mut Problems,
 ) -> Option<Box<dyn Evaluator>> {
-    build_with(spec, at, context.resources.http.clone(), problems)
-}
-
-fn build_with(
-    spec: &OpaSpec,
-    at: &FieldPath<'_>,
-    client: Client,
-    problems: &mut Problems,
-) -> Option<Box<dyn Evaluator>> {
-    let rego = match spec.policy() {
-        Ok(OpaPolicy::Rego(rego)) => rego,
-        Ok(OpaPolicy::ExternalPolicy(_)) => {
-            problems.add(&at.field("externalPolicy"), "not supported yet");
-            return None;
+    match problems.take(at, spec.policy())? {
+        OpaPolicy::Rego(rego) => {
+            let opa = inline(rego, spec, &at.field("rego"), context.resources.http.clone(), problems)?;
+            Some(Box::new(opa))
         }
-        Err(error) => {
-            problems.add(at, error);
-            return None;
+        OpaPolicy::ExternalPolicy(policy) => {
+            let opa = external::build(name, spec, policy, &at.field("externalPolicy"), context, problems)?;
+            Some(Box::new(opa))
         }
-    };
-    let at = at.field("rego");
-    let http: Arc<dyn HttpSend> = Arc::new(Outbound(client));
-    let (policy, warnings) = problems.take(&at, Policy::compile(rego, spec.version, spec.all_values, Some(http)))?;
-    for warning in warnings {
-        problems.warn(&at, warning);
     }
-    Some(Box::new(Opa::new(policy)))
 }
 
+fn inline(rego: &str, spec: &OpaSpec, at: &FieldPath<'_>, client: Client, problems: &mut Problems) -> Option<Opa> {
+    let http: Arc<dyn HttpSend> = Arc::new(Outbound(client));
+    let (policy, warnings) = problems.take(at, Policy::compile(rego, spec.version, spec.all_values, Some(http)))?;
+    for warning in warnings {
+        problems.warn(at, warning);
+    }
+    Some(Opa::new(policy))
+}
+
+/// A policy, and what was learnt about it.
 #[derive(Debug)]
-struct Opa {
+pub(crate) struct Opa {
     policy: Arc<Policy>,
     /// Nanoseconds of an evaluation, a moving average. Starts high: a policy is quick only when it was seen to be.
     usual: AtomicU64,
@@ -111,33 +110,56 @@ struct Opa {
     is_suspect: AtomicBool,
     /// Evaluations that were given up and still run.
     runaways: Arc<AtomicUsize>,
+    /// These, and those of earlier policies of the rule.
+    runaways_of_rule: Arc<AtomicUsize>,
+}
+
+/// How far an evaluation came on the thread of the request.
+enum Begun {
+    /// To its end.
+    Done(Outcome),
+    /// There is an input; [`Opa::elsewhere`] is the place for the rest.
+    Long(Value),
 }
 
 impl Evaluator for Opa {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
-        let Some(limit) = self.limit(context.deadline()) else {
-            return Evaluation::failure(no_time_left());
-        };
-        let Some(input) = values::input(context, self.policy.parts()) else {
-            return Evaluation::failure(Failure::undecidable(LIMIT, "the input is nested too deeply"));
-        };
-        if self.is_quick() {
-            let (outcome, took) = timed(&self.policy, input, limit);
-            self.note(took);
-            return outcome.into();
+        match self.begin(context) {
+            Begun::Done(outcome) => outcome.into(),
+            Begun::Long(input) => Evaluation::pending(self.elsewhere(input, context.deadline())),
         }
-        Evaluation::pending(self.elsewhere(input, context.deadline()))
     }
 }
 
 impl Opa {
+    fn begin(&self, context: &Context<'_>) -> Begun {
+        let Some(limit) = self.limit(context.deadline()) else {
+            return Begun::Done(Err(no_time_left()));
+        };
+        let Some(input) = values::input(context, self.policy.parts()) else {
+            return Begun::Done(Err(Failure::undecidable(LIMIT, "the input is nested too deeply")));
+        };
+        if self.is_quick() {
+            let (outcome, took) = timed(&self.policy, input, limit);
+            self.note(took);
+            return Begun::Done(outcome);
+        }
+        Begun::Long(input)
+    }
+
     fn new(policy: Policy) -> Self {
         Self {
             policy: Arc::new(policy),
             usual: AtomicU64::new(nanoseconds(2 * LONG)),
             is_suspect: AtomicBool::new(false),
             runaways: Arc::default(),
+            runaways_of_rule: Arc::default(),
         }
+    }
+
+    /// Counts with the earlier policies of the rule.
+    fn of_rule(self, runaways_of_rule: Arc<AtomicUsize>) -> Self {
+        Self { runaways_of_rule, ..self }
     }
 
     /// The time that an evaluation may take from now on.
@@ -177,7 +199,9 @@ impl Opa {
     /// Waiting for a thread is not the policy's doing: its own time begins when there is one.
     async fn elsewhere(&self, input: Value, deadline: Option<Instant>) -> Outcome {
         let given_up = || Failure::undecidable(TIME_OVER, "the policy was given up");
-        if self.runaways.load(Ordering::Relaxed) >= MAX_RUNAWAYS {
+        if self.runaways.load(Ordering::Relaxed) >= MAX_RUNAWAYS
+            || self.runaways_of_rule.load(Ordering::Relaxed) >= MAX_RUNAWAYS_OF_RULE
+        {
             return Err(Failure::undecidable(LIMIT, "an earlier evaluation of the policy does not come to an end"));
         }
         let slots = if self.policy.uses_network() { &WAITING } else { &COMPUTING };
@@ -197,11 +221,15 @@ impl Opa {
             Ok(Err(error)) => Err(Failure::undecidable("policy evaluation broke", error.to_string())),
             Err(_) => {
                 self.is_suspect.store(true, Ordering::Relaxed);
-                self.runaways.fetch_add(1, Ordering::Relaxed);
-                let runaways = Arc::clone(&self.runaways);
+                let runaways = [&self.runaways, &self.runaways_of_rule].map(Arc::clone);
+                for runaways in &runaways {
+                    runaways.fetch_add(1, Ordering::Relaxed);
+                }
                 tokio::spawn(async move {
                     let _ = task.await;
-                    runaways.fetch_sub(1, Ordering::Relaxed);
+                    for runaways in &runaways {
+                        runaways.fetch_sub(1, Ordering::Relaxed);
+                    }
                 });
                 tracing::warn!("a policy does not come to an end and is not evaluated until it does");
                 Err(given_up())

@@ -11,6 +11,21 @@ pub(super) fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     parts().find_map(|part| value(part, name)).or_else(|| parts().find_map(|part| value_behind_comma(part, name)))
 }
 
+/// The header without the cookies `name`, wherever [`find`] could see one; the others parted by semicolons.
+pub(super) fn without(header: &str, name: &str) -> String {
+    let mut kept = Vec::new();
+    for part in header.split(';') {
+        let mut rest = part.trim();
+        while let Some((pair, next)) = seam(rest) {
+            kept.push(pair.trim_end_matches([' ', ',']));
+            rest = next;
+        }
+        kept.push(rest);
+    }
+    kept.retain(|pair| !pair.is_empty() && value(pair, name).is_none());
+    kept.join("; ")
+}
+
 /// The value of the pair at the beginning of `text`, if it is `name`.
 fn value<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let value = text.strip_prefix(name)?.strip_prefix('=')?;
@@ -53,7 +68,25 @@ fn seam(text: &str) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::find;
+    use super::{find, without};
+
+    #[test]
+    fn a_cookie_is_taken_out_from_among_others() {
+        for (header, expected) in [
+            ("a=1; k=v; b=2", "a=1; b=2"),
+            ("k=v", ""),
+            ("k=v; k=w;a=1", "a=1"),
+            ("a=1,k=v", "a=1"),
+            ("a=1, k=v, b=2; c=3", "a=1; b=2; c=3"),
+            ("kk=1; k =2; ak=3", "kk=1; k =2; ak=3"),
+            ("a=\"x,k=v\"; k=w", "a=\"x,k=v\""),
+            ("flag; k=v", "flag"),
+            ("", ""),
+        ] {
+            assert_eq!(without(header, "k"), expected, "{header}");
+            assert_eq!(find(&without(header, "k"), "k"), None, "{header}");
+        }
+    }
 
     #[test]
     fn cookies_are_parted_by_semicolons() {

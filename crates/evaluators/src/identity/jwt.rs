@@ -1,4 +1,4 @@
-//! `jwt`: JSON Web Tokens of an OpenID Connect issuer, or signed with a published key.
+//! `jwt`: JSON Web Tokens of an OpenID Connect issuer, or signed with a known key.
 //!
 //! # What it does
 //! Takes the credential of the request for a signed token (RFC 7519, compact form) and verifies it: first the
@@ -7,63 +7,92 @@
 //! ```text
 //!  credential ──► seen before with these keys? ──yes──────────────────────────┐
 //!                      │ no                                                   ▼
-//!                      └─► parse ──► signature ──► claims readable? ──► exp, nbf, iss ──► claims
+//!                      └─► parse ──► signature ──► claims readable? ──► exp, nbf, iss, aud ──► claims
 //!                                       │ no key fits
 //!                                       └─► newer keys, if it is time for them; then once more
 //! ```
 //!
 //! The signature comes first: what an unsigned token claims is nobody's claim, and is not worth an answer about it.
-//! Which algorithms are possible is decided by the issuer's keys ([`crate::resources::jwks`]): never `none`, never one
-//! with a shared secret.
 //!
-//! With `issuerUrl`, `iss` must be the issuer that the discovery document names. With `jwksUrl` there is nothing to
-//! compare it with. `aud` is not looked at: what a token is for is for authorization rules to say.
+//! # Fields
+//! Exactly one of these says where the keys come from:
 //!
-//! # Example
+//! - `issuerUrl`: an OpenID Connect issuer. Its discovery document names the key set. `ttl`: seconds after which both
+//!   are fetched again. `timeout`: milliseconds for each request, 5000 if absent, 0 for no limit of its own.
+//! - `jwksUrl`: a key set, with the same `timeout`.
+//! - `jwks`: a key set that is not fetched: `inline`, an object or its JSON text, or `secretRef`, an entry of a Secret.
+//!   Shared secrets (`kty: oct`) in it are refused.
+//! - `secretRef`: a shared secret, the entry `key` (by default) of a Secret.
+//!
+//! The others are optional:
+//!
+//! - `issuer`: what `iss` must be, a string or a list of them. If absent, with `issuerUrl` it must be the issuer that
+//!   the discovery document names, otherwise it is not looked at.
+//! - `audiences`: `aud` must have one of them. If absent, whom a token is for is left to authorization rules.
+//! - `algorithms`: those that are accepted. If absent, all that the keys allow (`kty`, `crv`, `alg`): RS256, RS384,
+//!   RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA with public keys, HS256, HS384 and HS512 with
+//!   `secretRef`. The list only narrows that: a public key never verifies an HS256, and `none` is never accepted.
+//! - `leewaySeconds`: by how much clocks may differ, for both `exp` and `nbf`. If absent, 0 for `exp` and 300 for `nbf`.
+//!   A token without `exp` is always refused.
+//!
+//! # Examples
 //! ```yaml
 //! authentication:
 //!   keycloak:
-//!     jwt: {issuerUrl: https://keycloak.example/realms/pets}
+//!     jwt: {issuerUrl: https://keycloak.example/realms/pets, audiences: [pets-api]}
+//!   partner:
+//!     jwt:
+//!       jwksUrl: https://partner.example/keys
+//!       issuer: https://partner.example
+//!       algorithms: [ES256]
+//!   legacy:
+//!     jwt: {secretRef: {name: legacy-token-secret}}
 //! ```
 //!
 //! # Errors
 //! - `credential not found`: the request carries no token where the rule looks for it.
-//! - `oidc: malformed jwt: …`: the credential is not a token that could be verified.
+//! - `oidc: malformed jwt: …`: the credential is not a token that could be verified: also one with an algorithm that
+//!   is not accepted.
 //! - `failed to verify signature: …`: it was not signed by the issuer.
 //! - `oidc: token is expired …`, `oidc: current time … before the nbf (not before) time …`, `oidc: token was issued by
-//!   another issuer`: it was, but does not count here and now.
+//!   another issuer`, `oidc: expected audience …`: it was, but does not count here and now.
 //! - undecidable, `missing openid connect configuration` or `missing json web key set`: the keys could never be fetched.
+//!
+//! A missing or empty Secret, or a key set without a usable key, is a problem of the AuthConfig, which is refused.
 
+mod algorithms;
 mod claims;
+mod keys;
+mod shared_secret;
 mod token;
 
-use std::{
-    borrow::Cow,
-    future::Future,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
-use usher_api::{JwtKeySource, JwtSpec};
+use usher_api::JwtSpec;
 use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome};
 
 use crate::{
     BuildContext, FieldPath, Problems,
+    clock::now,
     credentials::Credentials,
     resources::{
-        http::parse_url,
         jwks::SignatureCheck,
-        oidc::{Keys, Location, Refresh, Source, SourceConfig, VerifiedTokens},
+        oidc::{Refresh, Source, VerifiedToken, VerifiedTokens},
     },
 };
 
+use algorithms::Algorithms;
+use claims::Expected;
+use keys::{KeyConfig, KeySource, KeysInUse};
 use token::Token;
 
 /// Verifies the token of a request.
 #[derive(Debug)]
 pub struct Jwt {
     credentials: Credentials,
-    source: Arc<Source>,
+    keys: KeySource,
+    algorithms: Algorithms,
+    expected: Expected,
 }
 
 /// Reads `jwt` of a rule.
@@ -74,26 +103,16 @@ pub fn build(
     context: &BuildContext<'_>,
     problems: &mut Problems,
 ) -> Option<Jwt> {
-    let config = source_config(spec, at, problems)?;
-    Some(Jwt { credentials: credentials?, source: context.resources.issuers.source(config) })
-}
-
-fn source_config(spec: &JwtSpec, at: &FieldPath<'_>, problems: &mut Problems) -> Option<SourceConfig> {
-    let ttl = spec.ttl.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
-    let (field, url, location, ttl) = match problems.take(at, spec.key_source())? {
-        JwtKeySource::IssuerUrl(url) => ("issuerUrl", url, Location::Issuer(url.to_owned()), ttl),
-        JwtKeySource::JwksUrl(url) => ("jwksUrl", url, Location::KeySet(url.to_owned()), None),
+    let algorithms = Algorithms::build(spec, at, problems);
+    let expected = Expected::build(spec, at, problems);
+    let keys = keys::build(spec, &algorithms, at, context.secrets, problems);
+    let (credentials, expected, keys) = (credentials?, expected?, keys?);
+    let keys = match keys {
+        KeyConfig::Fetched(config) => KeySource::Fetched(context.resources.issuers.source(config)),
+        KeyConfig::Local(keys) => KeySource::Local(keys),
     };
-    problems.take(&at.field(field), parse_url(url))?;
-    let timeout = match spec.timeout {
-        None => Some(DEFAULT_TIMEOUT),
-        Some(0) => None,
-        Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
-    };
-    Some(SourceConfig { location, ttl: ttl.map(Duration::from_secs), timeout })
+    Some(Jwt { credentials, keys, algorithms, expected })
 }
-
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longer tokens are refused unread. Header sections of gateways are hardly ever allowed to be larger.
 const MAX_TOKEN: usize = 64 * 1024;
@@ -111,16 +130,9 @@ impl Evaluator for Jwt {
         if token.len() > MAX_TOKEN {
             return Evaluation::failure(Failure::denied("oidc: malformed jwt: larger than 64 kB"));
         }
-        match &*self.source.keys() {
-            Some(keys) => match verify(&token, keys, now()) {
-                Verification::Done(outcome) => outcome.into(),
-                Verification::NoKey(no_key) => match self.source.refresh() {
-                    _ if no_key == NoKey::AnotherIssuer => self.refuse(no_key).into(),
-                    Refresh::Recent => self.refuse(no_key).into(),
-                    Refresh::Underway(refreshed) => Evaluation::pending(self.verify_after(refreshed, token)),
-                },
-            },
-            None => self.without_keys(token),
+        match &self.keys {
+            KeySource::Local(keys) => self.verify(&token, &keys.into(), now()).unwrap_or_else(|_| unverified()).into(),
+            KeySource::Fetched(source) => self.verify_with_fetched(source, token),
         }
     }
 
@@ -130,53 +142,98 @@ impl Evaluator for Jwt {
 }
 
 impl Jwt {
-    fn without_keys<'a>(&'a self, token: Cow<'a, str>) -> Evaluation<'a> {
-        if let Err(failure) = Token::parse(&token) {
-            return Evaluation::failure(failure);
-        }
-        match self.source.first_attempt() {
-            Some(attempt) => Evaluation::pending(async move {
-                let patient = async {
-                    let _ = tokio::time::timeout(FIRST_ATTEMPT_PATIENCE, attempt).await;
-                };
-                self.verify_after(patient, token).await
-            }),
-            None => {
-                // Sooner than by itself, perhaps: somebody needs the keys now. Nobody waits for it.
-                let _ = self.source.refresh();
-                Evaluation::failure(self.source.unavailable())
-            }
+    /// The issuer, if its discovery document is where the keys come from.
+    #[must_use]
+    pub fn issuer(&self) -> Option<Arc<Source>> {
+        match &self.keys {
+            KeySource::Fetched(source) if source.has_discovery() => Some(Arc::clone(source)),
+            _ => None,
         }
     }
 
-    async fn verify_after(&self, event: impl Future<Output = ()>, token: Cow<'_, str>) -> Outcome {
-        event.await;
-        match &*self.source.keys() {
-            None => Err(self.source.unavailable()),
-            Some(keys) => match verify(&token, keys, now()) {
-                Verification::Done(outcome) => outcome,
-                Verification::NoKey(no_key) => self.refuse(no_key),
+    fn verify_with_fetched<'a>(&'a self, source: &'a Source, token: Cow<'a, str>) -> Evaluation<'a> {
+        let keys = source.keys();
+        let Some(keys) = keys.as_deref() else {
+            return self.without_keys(source, token);
+        };
+        match self.verify(&token, &keys.into(), now()) {
+            Ok(outcome) => outcome.into(),
+            Err(NoKey::AnotherIssuer) => unverified().into(),
+            Err(no_key) => match source.refresh() {
+                Refresh::Recent => refuse(source, no_key).into(),
+                Refresh::Underway(refreshed) => Evaluation::pending(self.verify_after(refreshed, source, token)),
             },
         }
     }
 
-    /// There is no key for the token and none to be had: the caller's fault, unless the issuer may have a key that
-    /// could not be fetched.
-    fn refuse(&self, no_key: NoKey) -> Outcome {
-        match no_key {
-            NoKey::Unknown if self.source.is_failing() => Err(self.source.unavailable()),
-            _ => Err(Failure::denied("failed to verify signature: failed to verify id token signature")),
+    fn without_keys<'a>(&'a self, source: &'a Source, token: Cow<'a, str>) -> Evaluation<'a> {
+        if let Err(failure) = Token::parse(&token, &self.algorithms) {
+            return Evaluation::failure(failure);
         }
+        match source.first_attempt() {
+            Some(attempt) => Evaluation::pending(async move {
+                let patient = async {
+                    let _ = tokio::time::timeout(FIRST_ATTEMPT_PATIENCE, attempt).await;
+                };
+                self.verify_after(patient, source, token).await
+            }),
+            None => {
+                // Sooner than by itself, perhaps: somebody needs the keys now. Nobody waits for it.
+                let _ = source.refresh();
+                Evaluation::failure(source.unavailable())
+            }
+        }
+    }
+
+    async fn verify_after(&self, event: impl Future<Output = ()>, source: &Source, token: Cow<'_, str>) -> Outcome {
+        event.await;
+        match source.keys().as_deref() {
+            None => Err(source.unavailable()),
+            Some(keys) => self.verify(&token, &keys.into(), now()).unwrap_or_else(|no_key| refuse(source, no_key)),
+        }
+    }
+
+    /// What the keys say about a token, or why they say nothing.
+    fn verify(&self, text: &str, keys: &KeysInUse<'_>, now: i64) -> Result<Outcome, NoKey> {
+        let hash = VerifiedTokens::hash(text);
+        if let Some(known) = hash.as_ref().and_then(|hash| keys.verified.get(hash)) {
+            return Ok(self.accept_again(text, &known, keys, now));
+        }
+        let token = match Token::parse(text, &self.algorithms) {
+            Ok(token) => token,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let no_key = match keys.verify(&token) {
+            SignatureCheck::Valid => {
+                return Ok(claims::read(token.payload()).and_then(|verified| {
+                    self.expected.check(&verified, keys.issuer, now)?;
+                    let verified = Arc::new(verified);
+                    if let Some(hash) = hash {
+                        keys.verified.insert(hash, Arc::clone(&verified));
+                    }
+                    Ok(Arc::clone(&verified.claims))
+                }));
+            }
+            SignatureCheck::UnknownKey => NoKey::Unknown,
+            SignatureCheck::Invalid => NoKey::Mismatch,
+        };
+        // With several issuers each sees the tokens of all: these must not make it fetch its keys again and again.
+        let may_be_own = self.expected.may_be_issuer_of(token.payload(), keys.issuer);
+        Err(if may_be_own { no_key } else { NoKey::AnotherIssuer })
+    }
+
+    /// A token whose signature was verified before: perhaps for another rule with the same keys, which may ask for less
+    /// than this one. And time has passed.
+    fn accept_again(&self, text: &str, known: &VerifiedToken, keys: &KeysInUse<'_>, now: i64) -> Outcome {
+        if self.algorithms.are_narrowed() {
+            Token::parse(text, &self.algorithms)?;
+        }
+        self.expected.check(known, keys.issuer, now)?;
+        Ok(Arc::clone(&known.claims))
     }
 }
 
-enum Verification {
-    Done(Outcome),
-    /// No key made the signature; newer ones may.
-    NoKey(NoKey),
-}
-
-/// Why no key fits.
+/// Why no key fits. Newer ones may.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NoKey {
     /// There is none with that id.
@@ -187,39 +244,17 @@ enum NoKey {
     AnotherIssuer,
 }
 
-fn verify(text: &str, keys: &Keys, now: i64) -> Verification {
-    let issuer = keys.issuer.as_deref();
-    let hash = VerifiedTokens::hash(text);
-    if let Some(known) = hash.as_ref().and_then(|hash| keys.verified.get(hash)) {
-        return Verification::Done(claims::check(&known, issuer, now).map(|()| Arc::clone(&known.claims)));
+/// There is no key for the token and none to be had: the caller's fault, unless the issuer may have a key that could
+/// not be fetched.
+fn refuse(source: &Source, no_key: NoKey) -> Outcome {
+    match no_key {
+        NoKey::Unknown if source.is_failing() => Err(source.unavailable()),
+        _ => unverified(),
     }
-    let token = match Token::parse(text) {
-        Ok(token) => token,
-        Err(failure) => return Verification::Done(Err(failure)),
-    };
-    let no_key = match keys.set.verify(token.key_id(), token.algorithm(), token.signed(), token.signature()) {
-        SignatureCheck::Valid => {
-            return Verification::Done(claims::read(token.payload()).and_then(|verified| {
-                claims::check(&verified, issuer, now)?;
-                let verified = Arc::new(verified);
-                if let Some(hash) = hash {
-                    keys.verified.insert(hash, Arc::clone(&verified));
-                }
-                Ok(Arc::clone(&verified.claims))
-            }));
-        }
-        SignatureCheck::UnknownKey => NoKey::Unknown,
-        SignatureCheck::Invalid => NoKey::Mismatch,
-    };
-    // With several issuers each sees the tokens of all: these must not make it fetch its keys again and again.
-    let of_another = issuer.is_some_and(|issuer| !claims::may_be_issued_by(token.payload(), issuer));
-    Verification::NoKey(if of_another { NoKey::AnotherIssuer } else { no_key })
 }
 
-/// The second since 1970.
-fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+fn unverified() -> Outcome {
+    Err(Failure::denied("failed to verify signature: failed to verify id token signature"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! goes is checked when the connection is made, not when the URL is read: a name may resolve to something else by then.
 
 mod address;
+mod dial;
 mod url_rules;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use url::{Host, Url};
 
 use address::{AddressRules, GuardedResolver, RefusedAddress};
 pub use address::{Cidr, InvalidCidr};
+pub(in crate::resources) use dial::Dialer;
 pub use url_rules::{UrlError, parse_url};
 
 /// What may be set about outbound requests.
@@ -80,6 +82,17 @@ pub struct Response {
 /// How long an exchange may take that has no time limit of its own.
 pub const LONGEST_EXCHANGE: Duration = Duration::from_secs(60);
 
+/// The [`Request::timeout`] of a rule, from the milliseconds in its specification: 5 seconds if it does not say, none of
+/// its own with 0.
+#[must_use]
+pub fn time_limit(milliseconds: Option<u64>) -> Option<Duration> {
+    match milliseconds {
+        None => Some(Duration::from_secs(5)),
+        Some(0) => None,
+        Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
+    }
+}
+
 impl Client {
     /// A client with the trusted authorities of the machine.
     ///
@@ -101,6 +114,11 @@ impl Client {
             }
         };
         Ok(Self { http, addresses, max_body: options.max_body })
+    }
+
+    /// What makes connections by the same rules about addresses, for other protocols.
+    pub(in crate::resources) fn dialer(&self) -> Dialer {
+        Dialer(Arc::clone(&self.addresses))
     }
 
     /// Makes a request and reads the whole answer.

@@ -8,5 +8,7 @@ mod conditions;
 mod identity;
 mod refusals;
 mod response;
+mod shared_secret;
 mod steps;
 mod support;
+mod wristband;

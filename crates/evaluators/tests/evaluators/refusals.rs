@@ -13,39 +13,6 @@ fn anyone(extra: Value) -> Value {
 }
 
 #[test]
-fn methods_that_do_not_work_yet_are_refused() {
-    let cases = [
-        (
-            json!({"authentication": {"a": {"x509": {"selector": {}}}}}),
-            "spec.authentication.a.x509: `x509` is not supported yet",
-        ),
-        (
-            json!({"authentication": {"a": {"kubernetesTokenReview": {}}}}),
-            "spec.authentication.a.kubernetesTokenReview: `kubernetesTokenReview` is not supported yet",
-        ),
-        (
-            json!({"authentication": {"a": {"oauth2Introspection": {"endpoint": "https://i/", "credentialsRef": {"name": "s"}}}}}),
-            "spec.authentication.a.oauth2Introspection: `oauth2Introspection` is not supported yet",
-        ),
-        (
-            json!({"authorization": {"z": {"spicedb": {"endpoint": "s:1"}}}}),
-            "spec.authorization.z.spicedb: `spicedb` is not supported yet",
-        ),
-        (
-            json!({"authorization": {"z": {"kubernetesSubjectAccessReview": {"user": {"value": "u"}}}}}),
-            "spec.authorization.z.kubernetesSubjectAccessReview: `kubernetesSubjectAccessReview` is not supported yet",
-        ),
-        (
-            json!({"response": {"success": {"headers": {"h": {"wristband": {"issuer": "i", "signingKeyRefs": []}}}}}}),
-            "spec.response.success.headers.h.wristband: `wristband` is not supported yet",
-        ),
-    ];
-    for (spec, expected) in cases {
-        assert_eq!(problems(&spec), [expected]);
-    }
-}
-
-#[test]
 fn what_cannot_mean_anything_is_refused_with_its_path() {
     let regex = json!({"selector": "request.path", "operator": "matches", "value": "[a"});
     let cases = [
@@ -67,6 +34,12 @@ fn what_cannot_mean_anything_is_refused_with_its_path() {
         (anyone(json!({"overrides": {"o": {"jsonPath": "x"}}})), "spec.authentication.a.overrides.o.jsonPath", ""),
         (anyone(json!({"plain": {"selector": "x"}})), "spec.authentication.a", "exactly one of"),
         (json!({"authentication": {"a": {}}}), "spec.authentication.a", "found none"),
+        (
+            json!({"authentication": {"a": {"oauth2Introspection": {"endpoint": "https://i/", "credentialsRef": {"name": "s"}}}}}),
+            "spec.authentication.a.oauth2Introspection.credentialsRef",
+            "not found in namespace",
+        ),
+        (anyone(json!({"removeCredential": true})), "spec.authentication.a.removeCredential", "no credential"),
         (
             json!({"authentication": {"a": {"apiKey": {"selector": {"matchExpressions": [{"key": "k", "operator": "Like"}]}}}}}),
             "spec.authentication.a.apiKey.selector",
@@ -130,13 +103,31 @@ fn headers_of_the_gateway_cannot_be_set() {
         // The same name is fine as a member of the metadata.
         let spec = json!({"response": {"success": {"dynamicMetadata": {name: {"plain": {"value": 1}}}}}});
         assert!(problems(&spec).is_empty());
+        let spec = json!({"response": {"success": {"responseHeaders": {"h": {"key": name, "plain": {"value": 1}}}}}});
+        assert_eq!(World::new().build(&spec).1[0].message, expected);
+        let spec = json!({"response": {"success": {"removeHeaders": ["x-fine", name]}}});
+        assert_eq!(problems(&spec), [format!("spec.response.success.removeHeaders[1]: {expected}")]);
     }
+}
+
+#[test]
+fn only_headers_have_an_action() {
+    let item = json!({"a": {"action": "append", "plain": {"value": 1}}});
+    for (section, refused) in [("headers", false), ("responseHeaders", false), ("dynamicMetadata", true)] {
+        let spec = json!({"response": {"success": {section: item}}});
+        assert_eq!(!problems(&spec).is_empty(), refused, "{section}");
+    }
+    let spec = json!({"response": {"success": {"queryParameters": {"set": item}}}});
+    assert_eq!(
+        problems(&spec),
+        ["spec.response.success.queryParameters.set.a.action: only headers have an action"]
+    );
 }
 
 #[test]
 fn everything_wrong_is_told_at_once() {
     let spec = json!({"authentication": {"a": {
-        "x509": {"selector": {}},
+        "jwt": {"jwksUrl": "ftp://keys"},
         "when": [{"predicate": "("}, {"patternRef": "p"}],
         "cache": {"key": {"expression": "("}},
         "defaults": {"d": {"expression": "("}},
@@ -149,7 +140,7 @@ fn everything_wrong_is_told_at_once() {
         [
             "credentials",
             "defaults.d.expression",
-            "x509",
+            "jwt.jwksUrl",
             "when[0].predicate",
             "when[1].patternRef",
             "cache.key.expression"

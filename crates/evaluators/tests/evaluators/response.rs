@@ -1,8 +1,9 @@
 //! What the upstream and the gateway are told.
 
 use serde_json::{Value, json};
+use usher_engine::{plan::HeaderAction, verdict::Additions};
 
-use crate::support::World;
+use crate::support::{World, additions};
 
 fn answer(success: Value, request: Value) -> Value {
     let spec = json!({
@@ -126,4 +127,59 @@ fn later_items_see_earlier_ones_by_name() {
         "second": {"priority": 1, "plain": {"selector": "auth.response.first"}},
     }});
     assert_eq!(answer(success, caller())["headers"], json!({"x-first": "a", "second": "a"}));
+}
+
+#[test]
+fn a_request_is_changed_in_every_way_that_a_gateway_knows() {
+    let spec = json!({"authentication": {"anyone": {"anonymous": {}}}, "response": {"success": {
+        "headers": {
+            "x-replaced": {"plain": {"value": "ours"}},
+            "x-list": {"action": "append", "plain": {"value": "b"}},
+            "x-kept": {"action": "addIfAbsent", "plain": {"value": "ours"}},
+            "x-new": {"action": "addIfAbsent", "plain": {"value": "ours"}},
+        },
+        "removeHeaders": ["X-Secret"],
+        "responseHeaders": {"seen": {"key": "X-Seen", "action": "append", "plain": {"selector": "request.method"}}},
+        "queryParameters": {"set": {"user": {"plain": {"value": "a&b"}}}, "remove": ["debug"]},
+    }}});
+    let request = json!({
+        "path": "/x?debug=1&user=eve&page=2",
+        "headers": {"x-replaced": "theirs", "x-list": "a", "x-kept": "theirs", "x-secret": "s"},
+    });
+    let additions = additions(&World::new().plan(&spec), &request);
+    let mut headers: Vec<_> = additions.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    headers.sort();
+    assert_eq!(headers, ["x-list: a,b", "x-new: ours", "x-replaced: ours"]);
+    assert_eq!(additions.remove_headers, ["x-secret"]);
+    let [seen] = additions.response_headers.as_slice() else { panic!("{additions:?}") };
+    assert_eq!((seen.name.as_str(), seen.value.as_str(), seen.action), ("x-seen", "GET", HeaderAction::Append));
+    assert_eq!(additions.query_parameters, [("user".to_owned(), "a&b".to_owned())]);
+    assert_eq!(additions.remove_query_parameters, ["debug"]);
+}
+
+#[test]
+fn a_credential_goes_no_further_if_the_rule_says_so() {
+    let world = World::new().with(&[crate::support::secret("team/s", "app=x", "sesame")]);
+    let cases = [
+        (json!({}), json!({"headers": {"authorization": "Bearer sesame"}}), "authorization", "", ""),
+        (json!({"customHeader": {"name": "X-Key"}}), json!({"headers": {"x-key": "sesame"}}), "x-key", "", ""),
+        (json!({"queryString": {"name": "key"}}), json!({"path": "/?a=1&key=sesame"}), "", "key", ""),
+        (json!({"cookie": {"name": "key"}}), json!({"headers": {"cookie": "key=sesame"}}), "cookie", "", ""),
+        (json!({"cookie": {"name": "key"}}), json!({"headers": {"cookie": "a=1; key=sesame"}}), "", "", "cookie: a=1"),
+    ];
+    for (credentials, request, header, parameter, replaced) in cases {
+        let mut rule = json!({"apiKey": {"selector": {}}, "credentials": credentials, "removeCredential": true});
+        let plan = world.plan(&json!({"authentication": {"key": rule}}));
+        let found = additions(&plan, &request);
+        let headers: Vec<_> = found.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(
+            (found.remove_headers.join(""), found.remove_query_parameters.join(""), headers.join("")),
+            (header.to_owned(), parameter.to_owned(), replaced.to_owned()),
+            "{rule}"
+        );
+        // Another rule let the caller in: this credential is none of our business.
+        rule["priority"] = json!(1);
+        let plan = world.plan(&json!({"authentication": {"anyone": {"anonymous": {}}, "key": rule}}));
+        assert_eq!(additions(&plan, &request), Additions::default());
+    }
 }

@@ -9,12 +9,14 @@ use usher_engine::{
     observe::Metrics,
     plan::{OnConditionError, PlanKind, Priorities, Rules},
     request::Metadata,
+    verdict::Additions,
 };
 use usher_evaluators::{
-    BuildContext, FieldPath, Problem, Problems, Resources, authorization,
+    BuildContext, FieldPath, Problem, Problems, Resources, SecretReader, Secrets, authorization,
     build_context::Options,
-    conditions, identity,
-    resources::{api_keys::ApiKeys, http, oidc::Issuers},
+    conditions,
+    identity::{self, Identities},
+    resources::http,
     response,
 };
 
@@ -23,26 +25,25 @@ pub(crate) struct World {
     pub(crate) registry: prometheus::Registry,
     pub(crate) options: Options,
     metrics: Arc<Metrics>,
+    secrets: Secrets,
 }
 
 impl World {
     /// A server that watches all Secrets of all namespaces.
     pub(crate) fn new() -> Self {
         let client = http::Client::new(http::Options::default()).unwrap();
-        let resources = Resources {
-            api_keys: Arc::new(ApiKeys::new(Selector::default()).unwrap()),
-            issuers: Arc::new(Issuers::new(client.clone())),
-            http: client,
-        };
+        let resources = Resources::new(client, Selector::default()).unwrap();
         let registry = prometheus::Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         let options = Options { evaluator_cache_bytes: 1 << 20, deep_metrics: false, all_namespaces: true };
-        Self { resources: Arc::new(resources), registry, options, metrics }
+        Self { resources: Arc::new(resources), registry, options, metrics, secrets: Secrets::default() }
     }
 
-    pub(crate) fn with(self, secrets: &[Secret]) -> Self {
+    pub(crate) fn with(mut self, secrets: &[Secret]) -> Self {
         for secret in secrets {
             self.resources.api_keys.apply(secret);
+            self.resources.authorities.apply(secret);
+            self.secrets.insert(Arc::new(secret.clone()));
         }
         self
     }
@@ -54,20 +55,28 @@ impl World {
         let mut problems = Problems::default();
         let root = FieldPath::root("spec");
         let patterns = conditions::NamedSets::build(&spec.patterns, &root.field("patterns"), &mut problems);
+        let reader = SecretReader::new(&self.secrets, &namespace);
+        let mut identities = Identities::new();
         let context = BuildContext {
             namespace: &namespace,
             name: &name,
             patterns: &patterns,
+            identities: &Identities::new(),
+            secrets: &reader,
             resources: &self.resources,
             metrics: &self.metrics,
             options: &self.options,
         };
         let when = conditions::build(&spec.when, &root.field("when"), &context, &mut problems);
         let at = root.field("authentication");
-        let mut identities = Vec::new();
+        let mut identity_rules = Vec::new();
         for (name, rule) in &spec.authentication {
-            identities.extend(identity::build(name, rule, &at.key(name), &context, &mut problems));
+            if let Some((rule, facts)) = identity::build(name, rule, &at.key(name), &context, &mut problems) {
+                identity_rules.push(rule);
+                identities.insert(name.clone(), facts);
+            }
         }
+        let context = BuildContext { identities: &identities, ..context };
         let at = root.field("authorization");
         let mut authorizations = Vec::new();
         for (name, rule) in &spec.authorization {
@@ -75,17 +84,18 @@ impl World {
         }
         let success = spec.response.unwrap_or_default().success.unwrap_or_default();
         let at = root.field("response");
-        let items = response::build(&success, &at.field("success"), &context, &mut problems);
+        let additions = response::build(&success, &at.field("success"), &context, &mut problems);
         let (problems, warnings) = problems.into_parts();
         let rules = Rules {
             when,
             on_condition_error: OnConditionError::default(),
-            identity: Priorities::new(identities, |rule| rule.step.order()),
-            metadata: Priorities::new(Vec::new(), Step::order),
+            identity: Priorities::new(identity_rules, |rule| rule.step.order()),
             authorization: Priorities::new(authorizations, Step::order),
-            response: Priorities::new(items, |item| item.step.order()),
-            unauthenticated: Default::default(),
-            unauthorized: Default::default(),
+            response: Priorities::new(additions.items, |item| item.step.order()),
+            remove_headers: additions.remove_headers,
+            remove_query_parameters: additions.remove_query_parameters,
+            token_issuers: additions.token_issuers,
+            ..Rules::default()
         };
         let meters = self.metrics.plan(&namespace, &name);
         (Plan { namespace, name, kind: PlanKind::Rules(Box::new(rules)), meters }, problems, warnings)
@@ -121,12 +131,21 @@ pub(crate) fn verdict(plan: &Plan, request: &Value) -> Value {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match runtime.block_on(check(plan, &self::request(request), None, None)) {
         Verdict::Allow(allow) => {
-            let (headers, metadata) = allow.into_parts();
-            let headers: Map<String, Value> = headers.into_iter().map(|(name, value)| (name, value.into())).collect();
-            json!({"headers": headers, "metadata": metadata})
+            let additions = allow.into_additions();
+            let headers = additions.headers.into_iter().map(|(name, value)| (name, value.into()));
+            json!({"headers": headers.collect::<Map<String, Value>>(), "metadata": additions.dynamic_metadata})
         }
         Verdict::Deny(denial) => json!({"denied": denial.reason}),
         Verdict::Undecidable(undecided) => json!({"undecidable": undecided.detail}),
+    }
+}
+
+/// What an allowed request is changed by.
+pub(crate) fn additions(plan: &Plan, request: &Value) -> Additions {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    match runtime.block_on(check(plan, &self::request(request), None, None)) {
+        Verdict::Allow(allow) => allow.into_additions(),
+        other => panic!("{other:?}"),
     }
 }
 

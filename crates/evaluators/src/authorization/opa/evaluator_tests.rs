@@ -175,37 +175,37 @@ async fn policies_may_ask_others() {
     }
 }
 
-mod with_a_client {
-    use usher_api::{ExternalPolicySpec, OpaSpec, RegoVersion};
-
+pub(super) mod with_a_client {
     use super::*;
-    use crate::resources::http::{
-        Options,
-        test_server::{Reply, TestServer},
+    use crate::{
+        resources::http::test_server::{Reply, TestServer},
+        test_world::{Built, TestWorld},
     };
 
-    fn built(spec: &OpaSpec) -> (Option<Box<dyn Evaluator>>, Vec<String>) {
-        let client = Client::new(Options { allow_loopback: true, ..Options::default() }).unwrap();
-        let mut problems = Problems::default();
-        let evaluator = build_with(spec, &FieldPath::root("opa"), client, &mut problems);
-        (evaluator, problems.into_parts().0.iter().map(ToString::to_string).collect())
+    /// The evaluator of the rule `name`.
+    pub(in super::super) fn built(
+        world: &TestWorld,
+        name: &str,
+        spec: &serde_json::Value,
+    ) -> Built<Box<dyn Evaluator>> {
+        let spec = serde_json::from_value(spec.clone()).unwrap();
+        world.build(|context, problems| build(name, &spec, &FieldPath::root("opa"), context, problems))
     }
 
     #[tokio::test]
     async fn what_is_wrong_is_noted_at_its_field() {
-        let rego = |text: &str| OpaSpec { rego: Some(text.to_owned()), ..OpaSpec::default() };
-        let external = OpaSpec { external_policy: Some(ExternalPolicySpec::default()), ..OpaSpec::default() };
+        let world = TestWorld::new();
         for (spec, expected) in [
-            (rego("allow {"), "opa.rego: rego_parse_error"),
-            (rego("allow if { true }"), "opa.rego: rego_parse_error: `if` needs"),
-            (external, "opa.externalPolicy: not supported yet"),
-            (OpaSpec::default(), "opa: "),
+            (json!({"rego": "allow {"}), "opa.rego: rego_parse_error"),
+            (json!({"rego": "allow if { true }"}), "opa.rego: rego_parse_error: `if` needs"),
+            (json!({}), "opa: "),
+            (json!({"rego": "allow = true", "externalPolicy": {"url": "http://r.test/"}}), "opa: "),
         ] {
-            let (evaluator, problems) = built(&spec);
+            let (evaluator, problems, _) = built(&world, "r", &spec);
             assert!(evaluator.is_none());
             assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");
         }
-        let (evaluator, problems) = built(&rego("allow = true"));
+        let (evaluator, problems, _) = built(&world, "r", &json!({"rego": "allow = true"}));
         assert!(evaluator.is_some() && problems.is_empty(), "{problems:?}");
     }
 
@@ -216,14 +216,8 @@ mod with_a_client {
         let request = asked("");
         let context = Context::new(&request, soon(), None);
         for (url, expected) in [(format!("{}/", server.url), true), ("http://169.254.169.254/".to_owned(), false)] {
-            let spec = OpaSpec {
-                rego: Some(format!(
-                    "allow if {{ http.send({{\"method\": \"get\", \"url\": \"{url}\"}}).body.ok == true }}"
-                )),
-                version: RegoVersion::V1,
-                ..OpaSpec::default()
-            };
-            let (evaluator, problems) = built(&spec);
+            let rego = format!("allow {{ http.send({{\"method\": \"get\", \"url\": \"{url}\"}}).body.ok == true }}");
+            let (evaluator, problems, _) = built(&TestWorld::new(), "r", &json!({"rego": rego}));
             let evaluator = evaluator.unwrap_or_else(|| panic!("{problems:?}"));
             assert_eq!(finish(evaluator.evaluate(&context)).await.is_ok(), expected, "{url}");
         }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::{Number, Value};
+use usher_api::JwtSpec;
 use usher_engine::Failure;
 
 use super::token::{decode, malformed};
-use crate::resources::oidc::VerifiedToken;
+use crate::{FieldPath, Problems, resources::oidc::VerifiedToken};
 
-/// How far ahead `nbf` may be: clocks differ.
+/// How far ahead `nbf` may be, where the rule does not say: clocks differ. `exp` has no leeway then.
 const NOT_BEFORE_LEEWAY: i64 = 300;
 
 /// Reads the payload of a token whose signature was verified.
@@ -40,41 +41,90 @@ pub(super) fn read(payload: &str) -> Result<VerifiedToken, Failure> {
     Ok(VerifiedToken { claims: Arc::new(claims), expires, not_before })
 }
 
-/// Whether the token counts now: the second since 1970. Without leeway at its end, with some at its beginning. `issuer`
-/// is who must have issued it, if that is known.
-pub(super) fn check(token: &VerifiedToken, issuer: Option<&str>, now: i64) -> Result<(), Failure> {
-    match token.expires {
-        Some(expires) if now < expires => {}
-        Some(expires) => {
-            return Err(Failure::denied(format!("oidc: token is expired (Token Expiry: {})", date(expires))));
-        }
-        None => return Err(Failure::denied("oidc: token is expired (Token Expiry: 0001-01-01 00:00:00 +0000 UTC)")),
-    }
-    if let Some(not_before) = token.not_before
-        && now.saturating_add(NOT_BEFORE_LEEWAY) < not_before
-    {
-        let (now, not_before) = (date(now), date(not_before));
-        return Err(Failure::denied(format!(
-            "oidc: current time {now} before the nbf (not before) time: {not_before}"
-        )));
-    }
-    match issuer {
-        Some(issuer) if token.claims.get("iss").and_then(Value::as_str) != Some(issuer) => {
-            Err(Failure::denied("oidc: token was issued by another issuer"))
-        }
-        _ => Ok(()),
-    }
+/// What a rule expects of the claims of a token.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// Of these `iss` must be one. None: it must be the issuer of the discovery document, if there is one.
+    issuers: Option<Vec<String>>,
+    /// Of these `aud` must have one, unless there are none.
+    audiences: Vec<String>,
+    /// Seconds by which clocks may differ.
+    leeway: Option<i64>,
 }
 
-/// Whether the payload of a token that is not verified could be by that issuer.
-pub(super) fn may_be_issued_by(payload: &str, issuer: &str) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Claims<'c> {
-        #[serde(borrow)]
-        iss: std::borrow::Cow<'c, str>,
+impl Expected {
+    /// Reads `issuer`, `audiences` and `leewaySeconds` of `jwt`.
+    pub(super) fn build(spec: &JwtSpec, at: &FieldPath<'_>, problems: &mut Problems) -> Option<Self> {
+        let issuers = problems.take(&at.field("issuer"), spec.issuers())?;
+        Some(Self {
+            issuers: issuers.map(|issuers| issuers.into_iter().map(str::to_owned).collect()),
+            audiences: spec.audiences.clone(),
+            leeway: spec.leeway_seconds.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX)),
+        })
     }
-    let payload = decode(payload).unwrap_or_default();
-    serde_json::from_slice::<Claims<'_>>(&payload).is_ok_and(|claims| claims.iss == issuer)
+
+    /// Whether the token counts now: the second since 1970. `discovered` is the issuer of the discovery document.
+    pub(super) fn check(&self, token: &VerifiedToken, discovered: Option<&str>, now: i64) -> Result<(), Failure> {
+        match token.expires {
+            Some(expires) if now < expires.saturating_add(self.leeway.unwrap_or(0)) => {}
+            Some(expires) => {
+                return Err(Failure::denied(format!("oidc: token is expired (Token Expiry: {})", date(expires))));
+            }
+            None => {
+                return Err(Failure::denied("oidc: token is expired (Token Expiry: 0001-01-01 00:00:00 +0000 UTC)"));
+            }
+        }
+        if let Some(not_before) = token.not_before
+            && now.saturating_add(self.leeway.unwrap_or(NOT_BEFORE_LEEWAY)) < not_before
+        {
+            let (now, not_before) = (date(now), date(not_before));
+            return Err(Failure::denied(format!(
+                "oidc: current time {now} before the nbf (not before) time: {not_before}"
+            )));
+        }
+        if !self.is_issuer(token.claims.get("iss").and_then(Value::as_str), discovered) {
+            return Err(Failure::denied("oidc: token was issued by another issuer"));
+        }
+        self.check_audience(token.claims.get("aud"))
+    }
+
+    /// Whether the payload of a token that is not verified could be by the right issuer.
+    pub(super) fn may_be_issuer_of(&self, payload: &str, discovered: Option<&str>) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Claims<'c> {
+            #[serde(borrow)]
+            iss: Option<std::borrow::Cow<'c, str>>,
+        }
+        let payload = decode(payload).unwrap_or_default();
+        let issuer = serde_json::from_slice::<Claims<'_>>(&payload).ok().and_then(|claims| claims.iss);
+        self.is_issuer(issuer.as_deref(), discovered)
+    }
+
+    fn is_issuer(&self, issuer: Option<&str>, discovered: Option<&str>) -> bool {
+        match (&self.issuers, discovered) {
+            (Some(issuers), _) => issuers.iter().any(|expected| issuer == Some(expected)),
+            (None, Some(discovered)) => issuer == Some(discovered),
+            (None, None) => true,
+        }
+    }
+
+    /// Whom the token is for, RFC 7519 §4.1.3: a string or a list of strings.
+    fn check_audience(&self, audience: Option<&Value>) -> Result<(), Failure> {
+        let is_expected = |audience: &Value| {
+            audience.as_str().is_some_and(|audience| self.audiences.iter().any(|own| own == audience))
+        };
+        let is_for_us = match audience {
+            _ if self.audiences.is_empty() => true,
+            Some(Value::Array(audiences)) => audiences.iter().any(is_expected),
+            Some(audience) => is_expected(audience),
+            None => false,
+        };
+        if is_for_us {
+            return Ok(());
+        }
+        let expected: Vec<_> = self.audiences.iter().map(|audience| format!("{audience:?}")).collect();
+        Err(Failure::denied(format!("oidc: expected audience {}", expected.join(" or "))))
+    }
 }
 
 /// A `NumericDate` (§2): a number of seconds, whose fraction does not count; also as text, which some issuers write.
@@ -214,39 +264,95 @@ mod tests {
         assert_eq!(token.claims.to_string(), expected);
     }
 
+    fn expected(issuers: Option<&[&str]>, audiences: &[&str], leeway: Option<i64>) -> Expected {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        Expected { issuers: issuers.map(owned), audiences: owned(audiences), leeway }
+    }
+
     #[test]
-    fn a_token_counts_between_its_times_and_from_its_issuer() {
+    fn what_is_expected_is_read() {
+        let cases = [
+            (json!({}), Ok(expected(None, &[], None))),
+            (json!({"issuer": "https://i"}), Ok(expected(Some(&["https://i"]), &[], None))),
+            (json!({"issuer": ["a", "b"], "audiences": ["x"]}), Ok(expected(Some(&["a", "b"]), &["x"], None))),
+            (json!({"leewaySeconds": 0}), Ok(expected(None, &[], Some(0)))),
+            (json!({"leewaySeconds": u64::MAX}), Ok(expected(None, &[], Some(i64::MAX)))),
+            (json!({"issuer": 5}), Err("jwt.issuer: must be a string or a list of strings")),
+            (json!({"issuer": []}), Err("jwt.issuer: must be a string or a list of strings")),
+            (json!({"issuer": ["a", null]}), Err("jwt.issuer: must be a string or a list of strings")),
+        ];
+        for (spec, result) in cases {
+            let parsed: JwtSpec = serde_json::from_value(spec.clone()).unwrap();
+            let mut problems = Problems::default();
+            let built = Expected::build(&parsed, &FieldPath::root("jwt"), &mut problems);
+            let problem = problems.into_parts().0.first().map(ToString::to_string);
+            assert_eq!(
+                (built.as_ref(), problem.as_deref()),
+                (result.as_ref().ok(), result.as_ref().err().copied()),
+                "{spec}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_counts_between_its_times() {
+        let expired = |time: &str| Some(format!("oidc: token is expired (Token Expiry: {time} +0000 UTC)"));
+        let early = |time: &str| {
+            let now = "2023-11-14 22:13:20 +0000 UTC";
+            Some(format!("oidc: current time {now} before the nbf (not before) time: {time} +0000 UTC"))
+        };
         let cases = [
             (json!({"exp": NOW + 1}), None, None),
-            (json!({"exp": NOW}), None, Some("oidc: token is expired (Token Expiry: 2023-11-14 22:13:20 +0000 UTC)")),
-            (
-                json!({"exp": NOW - 1}),
-                None,
-                Some("oidc: token is expired (Token Expiry: 2023-11-14 22:13:19 +0000 UTC)"),
-            ),
-            (json!({}), None, Some("oidc: token is expired (Token Expiry: 0001-01-01 00:00:00 +0000 UTC)")),
+            (json!({"exp": NOW}), None, expired("2023-11-14 22:13:20")),
+            (json!({"exp": NOW - 1}), None, expired("2023-11-14 22:13:19")),
+            (json!({}), None, expired("0001-01-01 00:00:00")),
+            (json!({}), Some(i64::MAX), expired("0001-01-01 00:00:00")),
+            (json!({"exp": NOW - 9}), Some(10), None),
+            (json!({"exp": NOW - 10}), Some(10), expired("2023-11-14 22:13:10")),
+            (json!({"exp": NOW}), Some(0), expired("2023-11-14 22:13:20")),
+            (json!({"exp": i64::MIN}), Some(i64::MAX), expired("-292277022657-01-27 08:29:52")),
             (json!({"exp": NOW + 999, "nbf": NOW + 300}), None, None),
-            (
-                json!({"exp": NOW + 999, "nbf": NOW + 301}),
-                None,
-                Some(
-                    "oidc: current time 2023-11-14 22:13:20 +0000 UTC before the nbf (not before) time: 2023-11-14 22:18:21 +0000 UTC",
-                ),
-            ),
-            (json!({"exp": NOW + 1, "iss": "https://j"}), None, None),
-            (json!({"exp": NOW + 1, "iss": "https://i"}), Some("https://i"), None),
-            (
-                json!({"exp": NOW + 1, "iss": "https://i/"}),
-                Some("https://i"),
-                Some("oidc: token was issued by another issuer"),
-            ),
-            (json!({"exp": NOW + 1}), Some("https://i"), Some("oidc: token was issued by another issuer")),
-            (json!({"exp": NOW + 1, "iss": null}), Some("https://i"), Some("oidc: token was issued by another issuer")),
+            (json!({"exp": NOW + 999, "nbf": NOW + 301}), None, early("2023-11-14 22:18:21")),
+            (json!({"exp": NOW + 999, "nbf": NOW + 10}), Some(10), None),
+            (json!({"exp": NOW + 999, "nbf": NOW + 11}), Some(10), early("2023-11-14 22:13:31")),
+            (json!({"exp": NOW + 999, "nbf": NOW + 400}), Some(400), None),
         ];
-        for (claims, issuer, expected) in cases {
+        for (claims, leeway, reason) in cases {
             let token = read_text(&claims.to_string()).unwrap();
-            let result = check(&token, issuer, NOW);
-            assert_eq!(result.as_ref().err().map(Failure::reason), expected, "{claims}");
+            let result = expected(None, &[], leeway).check(&token, None, NOW);
+            assert_eq!(result.as_ref().err().map(Failure::reason), reason.as_deref(), "{claims} {leeway:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_counts_from_its_issuer_and_for_its_audience() {
+        let another = Some("oidc: token was issued by another issuer");
+        let list: Option<&[&str]> = Some(&["https://a", "https://b"]);
+        let (one, two) = (Some(r#"oidc: expected audience "x""#), Some(r#"oidc: expected audience "x" or "y""#));
+        let cases = [
+            (json!({"iss": "https://j"}), None, expected(None, &[], None), None),
+            (json!({"iss": "https://i"}), Some("https://i"), expected(None, &[], None), None),
+            (json!({"iss": "https://i/"}), Some("https://i"), expected(None, &[], None), another),
+            (json!({}), Some("https://i"), expected(None, &[], None), another),
+            (json!({"iss": null}), Some("https://i"), expected(None, &[], None), another),
+            (json!({"iss": "https://a"}), None, expected(list, &[], None), None),
+            (json!({"iss": "https://b"}), Some("https://i"), expected(list, &[], None), None),
+            (json!({"iss": "https://i"}), Some("https://i"), expected(list, &[], None), another),
+            (json!({}), None, expected(list, &[], None), another),
+            (json!({}), None, expected(None, &["x"], None), one),
+            (json!({"aud": null}), None, expected(None, &["x"], None), one),
+            (json!({"aud": []}), None, expected(None, &["x"], None), one),
+            (json!({"aud": "x"}), None, expected(None, &["x"], None), None),
+            (json!({"aud": ["z", "x"]}), None, expected(None, &["x"], None), None),
+            (json!({"aud": "X"}), None, expected(None, &["x"], None), one),
+            (json!({"aud": ["y"]}), None, expected(None, &["x", "y"], None), None),
+            (json!({"aud": ["z", "xy"]}), None, expected(None, &["x", "y"], None), two),
+        ];
+        for (mut claims, discovered, expected, reason) in cases {
+            claims["exp"] = json!(NOW + 1);
+            let token = read_text(&claims.to_string()).unwrap();
+            let result = expected.check(&token, discovered, NOW);
+            assert_eq!(result.as_ref().err().map(Failure::reason), reason, "{claims} {expected:?}");
         }
     }
 
@@ -269,8 +375,15 @@ mod tests {
 
     #[test]
     fn an_unverified_issuer_is_only_compared() {
-        let may = |payload: &str| may_be_issued_by(&BASE64_URL_SAFE_NO_PAD.encode(payload), "https://i");
-        assert!(may(r#"{"iss":"https://i"}"#) && may(r#"{"sub":"a","iss":"https:\/\/i"}"#));
-        assert!(!may(r#"{"iss":"https://j"}"#) && !may("{}") && !may("[]") && !may_be_issued_by("!", "https://i"));
+        let may_be = |payload: &str, issuers, discovered| {
+            expected(issuers, &[], None).may_be_issuer_of(&BASE64_URL_SAFE_NO_PAD.encode(payload), discovered)
+        };
+        let discovered = |payload: &str| may_be(payload, None, Some("https://i"));
+        assert!(discovered(r#"{"iss":"https://i"}"#) && discovered(r#"{"sub":"a","iss":"https:\/\/i"}"#));
+        assert!(!discovered(r#"{"iss":"https://j"}"#) && !discovered("{}") && !discovered("[]"));
+        assert!(!expected(None, &[], None).may_be_issuer_of("!", Some("https://i")));
+        let listed = |payload: &str| may_be(payload, Some(&["https://j", "https://k"]), Some("https://i"));
+        assert!(listed(r#"{"iss":"https://k"}"#) && !listed(r#"{"iss":"https://i"}"#) && !listed("{}"));
+        assert!(may_be("{}", None, None) && may_be("", None, None), "there is nothing to compare it with");
     }
 }

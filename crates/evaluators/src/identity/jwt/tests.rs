@@ -5,7 +5,7 @@ use super::*;
 use crate::resources::{
     jwks::{Algorithm, test_keys::TestKey},
     oidc::{
-        Issuers,
+        Issuers, Location, SourceConfig,
         test_issuer::{KEYS, TestIssuer, issuers, until},
     },
 };
@@ -26,7 +26,28 @@ impl Case {
         let issuer = TestIssuer::start(keys).await;
         let issuers = issuers(on_demand_interval);
         let source = issuer.source(&issuers).await;
-        Self { issuer, issuers, jwt: Jwt { credentials: Credentials::default(), source } }
+        Self { issuer, issuers, jwt: with_source(source) }
+    }
+
+    fn source(&self) -> &Arc<Source> {
+        match &self.jwt.keys {
+            KeySource::Fetched(source) => source,
+            KeySource::Local(_) => panic!("the keys are local"),
+        }
+    }
+
+    /// A rule with the same keys, and whatever else `spec` says.
+    fn rule(&self, spec: &Value) -> Jwt {
+        let mut spec = spec.clone();
+        spec["issuerUrl"] = json!(self.issuer.url);
+        let spec: JwtSpec = serde_json::from_value(spec).unwrap();
+        let mut problems = Problems::default();
+        let at = FieldPath::root("jwt");
+        let algorithms = Algorithms::build(&spec, &at, &mut problems);
+        let expected = Expected::build(&spec, &at, &mut problems).unwrap();
+        assert!(problems.is_empty());
+        let keys = KeySource::Fetched(Arc::clone(self.source()));
+        Jwt { credentials: Credentials::default(), keys, algorithms, expected }
     }
 
     /// Claims with which a token is valid, changed by `claims`; null removes one.
@@ -60,14 +81,31 @@ impl Case {
     }
 }
 
+/// A rule that says nothing but where the keys come from.
+fn with_source(source: Arc<Source>) -> Jwt {
+    Jwt {
+        credentials: Credentials::default(),
+        keys: KeySource::Fetched(source),
+        algorithms: Algorithms::of_public_keys(),
+        expected: Expected::default(),
+    }
+}
+
 fn request(token: &str) -> Request {
-    let headers = [("authorization".to_owned(), format!("Bearer {token}"))];
+    request_with(&format!("Bearer {token}"))
+}
+
+fn request_with(authorization: &str) -> Request {
+    let headers = [("authorization".to_owned(), authorization.to_owned())];
     Request::new(RequestParts { headers: headers.into_iter().collect(), ..RequestParts::default() })
 }
 
 async fn check(jwt: &Jwt, token: &str) -> Outcome {
-    let request = request(token);
-    let context = Context::new(&request, None, None);
+    check_request(jwt, &request(token)).await
+}
+
+async fn check_request(jwt: &Jwt, request: &Request) -> Outcome {
+    let context = Context::new(request, None, None);
     match jwt.evaluate(&context) {
         Evaluation::Ready(outcome) => outcome,
         Evaluation::Pending(outcome) => outcome.await,
@@ -81,47 +119,6 @@ fn key(algorithm: Algorithm, id: &str) -> TestKey {
 #[track_caller]
 fn assert_denied(outcome: Outcome, reason: &str) {
     assert_eq!(outcome.unwrap_err(), Failure::denied(reason.to_owned()));
-}
-
-#[test]
-fn the_specification_is_read() {
-    let issuer = |ttl, timeout| JwtSpec { issuer_url: Some("https://i.test/r/".into()), jwks_url: None, ttl, timeout };
-    let key_set = JwtSpec { jwks_url: Some("https://i.test/k".into()), issuer_url: None, ttl: Some(9), timeout: None };
-    let url = |url: &str| JwtSpec { jwks_url: Some(url.into()), ..JwtSpec::default() };
-    let second = Duration::from_secs(1);
-    let at_issuer = || Location::Issuer("https://i.test/r/".into());
-    let cases = [
-        (issuer(None, None), Ok((at_issuer(), None, Some(5 * second)))),
-        (issuer(Some(0), Some(0)), Ok((at_issuer(), None, None))),
-        (issuer(Some(-1), Some(1000)), Ok((at_issuer(), None, Some(second)))),
-        (issuer(Some(60), None), Ok((at_issuer(), Some(60 * second), Some(5 * second)))),
-        (key_set, Ok((Location::KeySet("https://i.test/k".into()), None, Some(5 * second)))),
-        (
-            url("ftp://i.test"),
-            Err("jwt.jwksUrl: invalid URL: unsupported scheme \"ftp\" (only http and https are allowed)"),
-        ),
-        (url(""), Err("jwt.jwksUrl: invalid URL: missing scheme (expected http or https)")),
-        (
-            JwtSpec { issuer_url: Some("http:///x".into()), ..JwtSpec::default() },
-            Err("jwt.issuerUrl: invalid URL: missing host"),
-        ),
-        (JwtSpec::default(), Err("jwt: ")),
-        (JwtSpec { issuer_url: Some("https://i.test".into()), ..url("https://i.test/k") }, Err("jwt: ")),
-    ];
-    for (spec, expected) in cases {
-        let mut problems = Problems::default();
-        let config = source_config(&spec, &FieldPath::root("jwt"), &mut problems);
-        let (problems, _) = problems.into_parts();
-        match expected {
-            Ok((location, ttl, timeout)) => {
-                assert_eq!((config, problems), (Some(SourceConfig { location, ttl, timeout }), Vec::new()), "{spec:?}");
-            }
-            Err(start) => {
-                let [problem] = &problems[..] else { panic!("{spec:?}: {problems:?}") };
-                assert!(config.is_none() && problem.to_string().starts_with(start), "{spec:?}: {problem}");
-            }
-        }
-    }
 }
 
 #[tokio::test]
@@ -158,11 +155,8 @@ async fn a_token_that_was_seen_before_still_expires() {
     let key = key(Algorithm::EdDSA, "k");
     let case = Case::start(&[&key], DAY).await;
     let token = case.token(&key);
-    let keys = case.jwt.source.keys().clone().unwrap();
-    let at = |now| match verify(&token, &keys, now) {
-        Verification::Done(outcome) => outcome,
-        Verification::NoKey(_) => panic!("the key is there"),
-    };
+    let keys = case.source().keys().clone().unwrap();
+    let at = |now| case.jwt.verify(&token, &(&*keys).into(), now).unwrap_or_else(|_| panic!("the key is there"));
     assert!(at(now()).is_ok() && at(now() + 299).is_ok());
     assert!(at(now() + 301).unwrap_err().reason().starts_with("oidc: token is expired (Token Expiry: "));
 }
@@ -193,6 +187,73 @@ async fn the_claims_must_count_here_and_now() {
 }
 
 #[tokio::test]
+async fn rules_that_share_keys_do_not_share_what_they_ask_for() {
+    let [ed, ec] = [key(Algorithm::EdDSA, "ed"), key(Algorithm::ES256, "ec")];
+    let case = Case::start(&[&ed, &ec], DAY).await;
+    let own = case.issuer.url.clone();
+    let claims = |iss: &str, aud: Value| case.claims(&json!({"iss": iss, "aud": aud}));
+    let tokens = [
+        ed.token(&claims(&own, json!("pets"))),
+        ec.token(&claims(&own, json!(["cars", "pets"]))),
+        ec.token(&claims("https://alias.test", json!("cars"))),
+    ];
+    let issuer = "oidc: token was issued by another issuer";
+    let audience = r#"oidc: expected audience "pets""#;
+    let algorithm = r#"oidc: malformed jwt: unexpected signature algorithm "EdDSA""#;
+    let cases = [
+        (json!({}), [None, None, Some(issuer)]),
+        (json!({"audiences": ["pets"]}), [None, None, Some(issuer)]),
+        (json!({"audiences": ["pets"], "issuer": [own, "https://alias.test"]}), [None, None, Some(audience)]),
+        (json!({"issuer": "https://alias.test"}), [Some(issuer), Some(issuer), None]),
+        (json!({"algorithms": ["ES256", "ES384"]}), [Some(algorithm), None, Some(issuer)]),
+        (json!({"algorithms": ["HS256"]}), [Some(algorithm), Some("…"), Some("…")]),
+    ];
+    // In the second round each token was verified for some rule before.
+    for round in 0..2 {
+        for (spec, expected) in &cases {
+            let rule = case.rule(spec);
+            for (token, expected) in tokens.iter().zip(expected) {
+                let outcome = check(&rule, token).await;
+                let reason = outcome.as_ref().err().map(Failure::reason);
+                match expected {
+                    Some("…") => {
+                        assert!(reason.unwrap().contains("signature algorithm \"ES256\""), "{round} {spec}: {reason:?}")
+                    }
+                    expected => assert_eq!(reason, *expected, "{round} {spec}"),
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_an_expected_issuer_is_worth_a_fetch() {
+    let [old, new] = ["old", "new"].map(|id| key(Algorithm::EdDSA, id));
+    let case = Case::start(&[&old], Duration::ZERO).await;
+    case.issuer.publish(&[&old, &new]);
+    let token = new.token(&case.claims(&json!({"iss": "https://alias.test"})));
+    assert_denied(check(&case.rule(&json!({"issuer": "https://other.test"})), &token).await, UNVERIFIED);
+    assert_eq!(case.issuer.server.count(KEYS), 1);
+    assert!(check(&case.rule(&json!({"issuer": "https://alias.test"})), &token).await.is_ok());
+    assert_eq!(case.issuer.server.count(KEYS), 2);
+}
+
+#[tokio::test]
+async fn leeway_counts_at_both_ends() {
+    let key = key(Algorithm::EdDSA, "k");
+    let case = Case::start(&[&key], DAY).await;
+    let expired = key.token(&case.claims(&json!({"exp": now() - 60})));
+    let early = key.token(&case.claims(&json!({"nbf": now() + 120})));
+    for (leeway, passes) in [(None, (false, true)), (Some(30), (false, false)), (Some(600), (true, true))] {
+        let rule = case.rule(&json!({ "leewaySeconds": leeway }));
+        for _ in 0..2 {
+            let passed = (check(&rule, &expired).await.is_ok(), check(&rule, &early).await.is_ok());
+            assert_eq!(passed, passes, "{leeway:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_signature_comes_before_the_claims() {
     let [key, stranger] = ["k", "k"].map(|id| key(Algorithm::EdDSA, id));
     let case = Case::start(&[&key], DAY).await;
@@ -207,7 +268,7 @@ async fn a_bare_key_set_says_nothing_about_the_issuer() {
     let location = Location::KeySet(case.issuer.keys_url());
     let source = case.issuers.source(SourceConfig { location, ..case.issuer.config() });
     assert!(case.issuers.wait_first_attempts(DAY).await);
-    let jwt = Jwt { credentials: Credentials::default(), source };
+    let jwt = with_source(source);
     for issuer in [json!("https://elsewhere.test"), json!(null)] {
         assert!(check(&jwt, &key.token(&case.claims(&json!({"iss": issuer})))).await.is_ok());
     }
@@ -350,7 +411,7 @@ async fn without_keys_nothing_is_decided_but_what_needs_none() {
     let issuer = TestIssuer::start(&[]).await;
     issuer.fail();
     let issuers = issuers(DAY);
-    let jwt = Jwt { credentials: Credentials::default(), source: issuer.source(&issuers).await };
+    let jwt = with_source(issuer.source(&issuers).await);
     let token = key(Algorithm::EdDSA, "k").token(&json!({}));
     for _ in 0..3 {
         let failure = check(&jwt, &token).await.unwrap_err();
@@ -366,7 +427,7 @@ async fn checks_that_come_early_wait_for_the_first_keys() {
     let key = key(Algorithm::EdDSA, "k");
     let issuer = TestIssuer::start(&[&key]).await;
     issuer.server.set_open(false);
-    let jwt = Jwt { credentials: Credentials::default(), source: issuers(DAY).source(issuer.config()) };
+    let jwt = with_source(issuers(DAY).source(issuer.config()));
     let token = key.token(&json!({"iss": issuer.url, "sub": "alice", "exp": now() + 300}));
     let early = check(&jwt, &token);
     let open = async {

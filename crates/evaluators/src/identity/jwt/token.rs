@@ -4,12 +4,12 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use usher_engine::Failure;
 
-use crate::resources::jwks::Algorithm;
+use super::algorithms::{Algorithms, SignatureAlgorithm};
 
 /// A token taken apart, of which nothing is verified. It is a secret: not to be shown, so it cannot be.
 pub(super) struct Token<'t> {
     header: Header,
-    algorithm: Algorithm,
+    algorithm: SignatureAlgorithm,
     signed: &'t str,
     payload: &'t str,
     signature: Vec<u8>,
@@ -31,7 +31,8 @@ fn is_present<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
 }
 
 impl<'t> Token<'t> {
-    pub(super) fn parse(text: &'t str) -> Result<Self, Failure> {
+    /// Takes a token apart; it must name one of the algorithms.
+    pub(super) fn parse(text: &'t str, algorithms: &Algorithms) -> Result<Self, Failure> {
         let (Some((signed, signature)), 3) = (text.rsplit_once('.'), text.split('.').count()) else {
             let found = text.split('.').count();
             return Err(malformed(&format_args!("oidc: malformed jwt, expected 3 parts got {found}")));
@@ -40,7 +41,7 @@ impl<'t> Token<'t> {
         let header = decode(header).ok_or_else(|| malformed(&"the header is not base64url"))?;
         let header: Header =
             serde_json::from_slice(&header).map_err(|_| malformed(&"the header is not that of a signature"))?;
-        let algorithm = Algorithm::from_name(&header.alg).ok_or_else(|| {
+        let algorithm = algorithms.accept(&header.alg).ok_or_else(|| {
             // It comes from anybody, and goes into a header.
             let name: String = header.alg.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
             malformed(&format_args!("unexpected signature algorithm {name:?}"))
@@ -58,7 +59,7 @@ impl<'t> Token<'t> {
     }
 
     /// `alg`
-    pub(super) fn algorithm(&self) -> Algorithm {
+    pub(super) fn algorithm(&self) -> SignatureAlgorithm {
         self.algorithm
     }
 
@@ -89,6 +90,11 @@ pub(super) fn malformed(what: &dyn std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::jwks::Algorithm;
+
+    fn parse(text: &str) -> Result<Token<'_>, Failure> {
+        Token::parse(text, &Algorithms::of_public_keys())
+    }
 
     fn token(header: &str) -> String {
         format!("{}.e30.AAAA", BASE64_URL_SAFE_NO_PAD.encode(header))
@@ -126,15 +132,15 @@ mod tests {
             (token(r#"{"alg":"ES256"}"#) + "=", "the signature is not base64url"),
         ];
         for (text, reason) in cases {
-            assert_eq!(Token::parse(&text).err(), Some(malformed(&reason)), "{text}");
+            assert_eq!(parse(&text).err(), Some(malformed(&reason)), "{text}");
         }
     }
 
     #[test]
     fn a_token_is_taken_apart() {
         let text = token(r#"{"alg":"ES256","kid":"k","jwk":{"kty":"oct"},"typ":"at+jwt"}"#);
-        let Ok(token) = Token::parse(&text) else { panic!("it is a token") };
-        assert_eq!((token.key_id(), token.algorithm()), (Some("k"), Algorithm::ES256));
+        let Ok(token) = parse(&text) else { panic!("it is a token") };
+        assert_eq!((token.key_id(), token.algorithm()), (Some("k"), SignatureAlgorithm::PublicKey(Algorithm::ES256)));
         assert_eq!((token.payload(), token.signature()), ("e30", &[0, 0, 0][..]));
         assert_eq!(token.signed(), text.strip_suffix(".AAAA").unwrap().as_bytes());
     }

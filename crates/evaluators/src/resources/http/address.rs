@@ -6,7 +6,7 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
     sync::Arc,
 };
@@ -39,6 +39,23 @@ impl AddressRules {
         let excepted = self.allow_loopback && reached.is_loopback()
             || self.allowed.iter().any(|network| network.contains(address) || network.contains(reached));
         if excepted { Ok(()) } else { Err(RefusedAddress { address, kind }) }
+    }
+
+    /// Those addresses of a name that may be reached; at least one. An address is a name of itself.
+    pub(super) async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let mut allowed = Vec::new();
+        let mut refused = None;
+        for found in tokio::net::lookup_host((name, port)).await? {
+            match self.check(found.ip()) {
+                Ok(()) => allowed.push(found),
+                Err(error) => refused = Some(error),
+            }
+        }
+        match refused {
+            Some(error) if allowed.is_empty() => Err(io::Error::new(io::ErrorKind::PermissionDenied, error)),
+            _ if allowed.is_empty() => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+            _ => Ok(allowed),
+        }
     }
 }
 
@@ -90,20 +107,10 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let rules = Arc::clone(&self.0);
         Box::pin(async move {
-            let mut allowed = Vec::new();
-            let mut refused = None;
-            for found in tokio::net::lookup_host((name.as_str(), 0)).await? {
-                match rules.check(found.ip()) {
-                    Ok(()) => allowed.push(found),
-                    Err(error) => refused = Some(error),
-                }
-            }
-            match refused {
-                Some(error) if allowed.is_empty() => Err(error.into()),
-                _ if allowed.is_empty() => {
-                    Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address").into())
-                }
-                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+            match rules.resolve(name.as_str(), 0).await {
+                Ok(allowed) => Ok(Box::new(allowed.into_iter()) as Addrs),
+                // Whoever looks for the cause does not look into errors of input and output.
+                Err(error) => Err(error.downcast::<RefusedAddress>().map_or_else(Into::into, Into::into)),
             }
         })
     }

@@ -1,7 +1,7 @@
 //! A small HTTP server for tests, on a port of its own.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
 };
 
@@ -31,7 +31,7 @@ pub(crate) struct Reply {
 }
 
 struct Shared {
-    replies: Mutex<HashMap<String, Reply>>,
+    replies: Mutex<HashMap<String, VecDeque<Reply>>>,
     requests: Mutex<Vec<String>>,
     open: watch::Sender<bool>,
 }
@@ -52,7 +52,12 @@ impl TestServer {
     }
 
     pub(crate) fn set(&self, path: &str, reply: Reply) {
-        self.shared.replies.lock().unwrap().insert(path.to_owned(), reply);
+        self.set_each(path, [reply]);
+    }
+
+    /// One reply after the other; the last one again and again.
+    pub(crate) fn set_each(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.shared.replies.lock().unwrap().insert(path.to_owned(), replies.into_iter().collect());
     }
 
     /// Whether requests are answered, or wait.
@@ -107,11 +112,19 @@ impl Reply {
     }
 }
 
+impl Shared {
+    fn next_reply(&self, path: &str) -> Reply {
+        let mut replies = self.replies.lock().unwrap();
+        let Some(replies) = replies.get_mut(path) else { return Reply::text(404, "") };
+        if replies.len() > 1 { replies.pop_front().unwrap() } else { replies[0].clone() }
+    }
+}
+
 async fn answer(mut stream: TcpStream, shared: Arc<Shared>) {
     let Some(request) = read(&mut stream).await else { return };
     shared.requests.lock().unwrap().push(request.clone());
     shared.open.subscribe().wait_for(|open| *open).await.unwrap();
-    let reply = shared.replies.lock().unwrap().get(path_of(&request)).cloned().unwrap_or_else(|| Reply::text(404, ""));
+    let reply = shared.next_reply(path_of(&request));
     let mut text = format!("HTTP/1.1 {} X\r\nconnection: close\r\n", reply.status);
     for (name, value) in &reply.headers {
         text.push_str(&format!("{name}: {value}\r\n"));

@@ -7,39 +7,39 @@ use http::{HeaderValue, StatusCode, header::ACCEPT};
 use openidconnect::core::CoreProviderMetadata;
 use serde_json::{Map, Value, json};
 
-use super::Location;
+use super::{Keys, Location, VerifiedTokens};
 use crate::resources::{
-    http::{Client, Request},
+    http::{Client, Request, parse_url},
     jwks::KeySet,
 };
 
-/// The issuer, if there is a document that names it, and the keys.
-pub(super) async fn load(
-    client: &Client,
-    location: &Location,
-    timeout: Option<Duration>,
-) -> Result<(Option<String>, KeySet), String> {
+/// What is published there; no token was verified with it yet.
+pub(super) async fn load(client: &Client, location: &Location, timeout: Option<Duration>) -> Result<Keys, String> {
     match location {
-        Location::KeySet(url) => Ok((None, fetch_keys(client, url, timeout).await?)),
+        Location::KeySet(url) => {
+            let set = fetch_keys(client, url, timeout).await?;
+            Ok(Keys { issuer: None, user_info_endpoint: None, set, verified: VerifiedTokens::new() })
+        }
         Location::Issuer(issuer) => {
             let url = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
-            let metadata = read(&fetch(client, &url, timeout).await?)?;
+            let (metadata, user_info_endpoint) = read(&fetch(client, &url, timeout).await?)?;
             let named = metadata.issuer().as_str();
             // Byte for byte, §4.3: who answers for one issuer must not be able to speak for another.
             if named != issuer {
                 return Err(format!("the discovery document is that of another issuer, `{named}`"));
             }
-            let keys = fetch_keys(client, metadata.jwks_uri().as_str(), timeout).await?;
-            Ok((Some(issuer.clone()), keys))
+            let set = fetch_keys(client, metadata.jwks_uri().as_str(), timeout).await?;
+            Ok(Keys { issuer: Some(issuer.clone()), user_info_endpoint, set, verified: VerifiedTokens::new() })
         }
     }
 }
 
-/// Reads a discovery document.
+/// Reads a discovery document, and the `userinfo_endpoint` in it. One that cannot be used is as good as none: it is not
+/// needed for verification.
 ///
 /// Members that are required for sign-in but may be missing where only machines use an issuer (as with that of
 /// Kubernetes service accounts) are filled in, and others are not looked at: they do not matter for verification.
-fn read(document: &[u8]) -> Result<CoreProviderMetadata, String> {
+fn read(document: &[u8]) -> Result<(CoreProviderMetadata, Option<String>), String> {
     let document: Map<String, Value> = serde_json::from_slice(document)
         .map_err(|error| format!("the discovery document is not a JSON object: {error}"))?;
     let member = |name: &str| {
@@ -55,7 +55,10 @@ fn read(document: &[u8]) -> Result<CoreProviderMetadata, String> {
         "subject_types_supported": [],
         "id_token_signing_alg_values_supported": [],
     });
-    serde_json::from_value(complete).map_err(|error| format!("the discovery document is malformed: {error}"))
+    let metadata =
+        serde_json::from_value(complete).map_err(|error| format!("the discovery document is malformed: {error}"))?;
+    let user_info_endpoint = document.get("userinfo_endpoint").and_then(Value::as_str);
+    Ok((metadata, user_info_endpoint.filter(|url| parse_url(url).is_ok()).map(str::to_owned)))
 }
 
 async fn fetch_keys(client: &Client, url: &str, timeout: Option<Duration>) -> Result<KeySet, String> {
@@ -99,10 +102,26 @@ mod tests {
         ];
         for (document, expected) in cases {
             match (read(document.as_bytes()), expected) {
-                (Ok(metadata), Ok(uri)) => assert_eq!(metadata.jwks_uri().as_str(), uri, "{document}"),
+                (Ok((metadata, _)), Ok(uri)) => assert_eq!(metadata.jwks_uri().as_str(), uri, "{document}"),
                 (Err(error), Err(start)) => assert!(error.starts_with(start), "{document}: {error}"),
                 (result, _) => panic!("{document}: {:?}", result.err()),
             }
+        }
+    }
+
+    #[test]
+    fn only_a_usable_user_info_endpoint_counts() {
+        for (endpoint, expected) in [
+            (json!("https://i/me"), Some("https://i/me")),
+            (json!("/me"), None),
+            (json!("ftp://i/me"), None),
+            (json!(""), None),
+            (json!(7), None),
+            (json!(null), None),
+        ] {
+            let document = json!({"issuer": "https://i", "jwks_uri": "https://i/k", "userinfo_endpoint": endpoint});
+            let (_, found) = read(document.to_string().as_bytes()).unwrap();
+            assert_eq!(found.as_deref(), expected, "{endpoint}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::{Issuers, Location, Source, SourceConfig, Timing};
+pub(crate) use crate::resources::background::tests::until;
 use crate::resources::{
     http::{
         Client, Options,
@@ -83,14 +84,4 @@ pub(crate) fn issuers(on_demand_interval: Duration) -> Issuers {
 pub(super) fn issuers_with(timing: Timing) -> Issuers {
     let client = Client::new(Options { allow_loopback: true, ..Options::default() }).unwrap();
     Issuers::with_timing(client, timing)
-}
-
-/// Returns when the condition holds; fails if that takes long.
-pub(crate) async fn until(condition: impl Fn() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the condition never holds");
 }

@@ -34,7 +34,8 @@ pub type TokenHash = [u8; digest::SHA256_OUTPUT_LEN];
 const MAX_BYTES: u64 = 16 << 20;
 
 impl VerifiedTokens {
-    pub(super) fn new() -> Self {
+    /// No tokens yet.
+    pub(crate) fn new() -> Self {
         let cache = Cache::builder()
             .max_capacity(MAX_BYTES)
             .weigher(|_, token: &Arc<VerifiedToken>| u32::try_from(size_of_token(token)).unwrap_or(u32::MAX))
