@@ -1,15 +1,19 @@
 //! What joins the serving side and the configuration side, which know nothing of each other.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use usher_compile::{AuthConfigId, Report, State};
-use usher_engine::{HostIndex, Request, Verdict};
+use usher_compile::{AuthConfigId, PolicyReport, Report, State};
+use usher_engine::{
+    HostIndex, Plan, Request, Verdict,
+    callbacks::{Due, Queue},
+    plan::PlanKind,
+};
 use usher_server::{Call, Decide, Readiness, ReadinessCheck, oidc};
 
 use crate::redact::{Redaction, without_query};
@@ -19,6 +23,8 @@ use crate::redact::{Redaction, without_query};
 pub(crate) struct Decider {
     /// The plans by host.
     pub(crate) index: HostIndex,
+    /// What is told to others about decisions.
+    pub(crate) callbacks: Queue,
     loaded: AtomicBool,
     redaction: Redaction,
 }
@@ -26,7 +32,7 @@ pub(crate) struct Decider {
 impl Decider {
     /// Decides nothing yet: every answer is *undecidable* until the first load has ended.
     pub(crate) fn new(redaction: Redaction) -> Self {
-        Self { index: HostIndex::default(), loaded: AtomicBool::new(false), redaction }
+        Self { index: HostIndex::default(), callbacks: Queue::default(), loaded: AtomicBool::new(false), redaction }
     }
 
     /// From now on, a host that is not in the index is a host that nobody configured.
@@ -34,13 +40,13 @@ impl Decider {
         self.loaded.store(true, Ordering::Release);
     }
 
-    async fn verdict(&self, request: &Request, call: Call<'_>) -> Verdict {
+    async fn verdict(&self, request: &Request, call: Call<'_>) -> (Verdict, Option<Due>) {
         if !self.loaded.load(Ordering::Acquire) {
-            return Verdict::undecidable("configuration is being loaded", "the first load has not ended");
+            return (Verdict::undecidable("configuration is being loaded", "the first load has not ended"), None);
         }
         match self.index.find(request.lookup_host()) {
-            Some(plan) => usher_engine::check(&plan, request, call.deadline, None).await,
-            None => Verdict::not_found(),
+            Some(plan) => usher_engine::check_with_callbacks(&plan, request, call.deadline, None).await,
+            None => (Verdict::not_found(), None),
         }
     }
 }
@@ -51,8 +57,11 @@ impl Decide for Decider {
             let object = self.redaction.request(&request).to_string();
             tracing::debug!("request id" = request.parts().id, object, "incoming authorization request");
         }
-        let verdict = self.verdict(&request, call).await;
+        let (verdict, due) = self.verdict(&request, call).await;
         log(&request, &verdict);
+        if let Some(due) = due {
+            self.callbacks.push(due, request);
+        }
         verdict
     }
 }
@@ -107,7 +116,8 @@ fn log(request: &Request, verdict: &Verdict) {
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
     ready: AtomicBool,
-    not_ready: Mutex<BTreeMap<AuthConfigId, &'static str>>,
+    /// By kind and name.
+    not_ready: Mutex<BTreeMap<(&'static str, String), &'static str>>,
 }
 
 impl Ready {
@@ -124,10 +134,23 @@ impl Ready {
             State::Current => Some("HostsNotLinked"),
             State::Earlier | State::Nothing => Some("Invalid"),
         };
+        self.set(("authconfig", report.id.to_string()), reason);
+    }
+
+    /// Remembers what became of an AuthorizationPolicy.
+    pub(crate) fn note_policy(&self, report: &PolicyReport) {
+        let reason = match report.state {
+            State::Gone | State::Current => None,
+            State::Earlier | State::Nothing => Some("Invalid"),
+        };
+        self.set(("authorizationpolicy", report.name.clone()), reason);
+    }
+
+    fn set(&self, object: (&'static str, String), reason: Option<&'static str>) {
         let mut not_ready = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner);
         match reason {
-            Some(reason) => not_ready.insert(report.id.clone(), reason),
-            None => not_ready.remove(&report.id),
+            Some(reason) => not_ready.insert(object, reason),
+            None => not_ready.remove(&object),
         };
     }
 }
@@ -137,7 +160,7 @@ impl Readiness for Ready {
         let load = if self.is_ready() { Ok(()) } else { Err("the first load has not ended".to_owned()) };
         let not_ready = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner);
         let auth_configs = match not_ready.first_key_value() {
-            Some((id, reason)) => Err(format!("authconfig is not ready: {id} (reason: {reason})")),
+            Some(((kind, name), reason)) => Err(format!("{kind} is not ready: {name} (reason: {reason})")),
             None => Ok(()),
         };
         vec![
@@ -151,12 +174,88 @@ impl Readiness for Ready {
     }
 }
 
-/// No rule issues tokens, so there is nothing to discover.
-#[derive(Debug)]
-pub(crate) struct NoIssuers;
+/// The plans that issue tokens, by AuthConfig: whichever version is in force.
+#[derive(Debug, Default)]
+pub(crate) struct TokenIssuers {
+    plans: RwLock<HashMap<AuthConfigId, Arc<Plan>>>,
+}
 
-impl oidc::Issuers for NoIssuers {
-    fn find(&self, _: &str, _: &str, _: &str) -> Option<oidc::Issuer> {
-        None
+impl TokenIssuers {
+    /// What is in force of AuthConfigs from now on; `None`: nothing any more.
+    pub(crate) fn publish(&self, changes: impl IntoIterator<Item = (AuthConfigId, Option<Arc<Plan>>)>) {
+        let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, plan) in changes {
+            match plan.filter(|plan| issues_tokens(plan)) {
+                Some(plan) => plans.insert(id, plan),
+                None => plans.remove(&id),
+            };
+        }
+    }
+}
+
+impl oidc::Issuers for TokenIssuers {
+    fn find(&self, namespace: &str, authconfig: &str, rule: &str) -> Option<oidc::Issuer> {
+        let id = AuthConfigId { namespace: namespace.into(), name: authconfig.into() };
+        let plans = self.plans.read().unwrap_or_else(PoisonError::into_inner);
+        let PlanKind::Rules(rules) = &plans.get(&id)?.kind else { return None };
+        let (_, issuer) = rules.token_issuers.iter().find(|(name, _)| **name == *rule)?;
+        Some(oidc::Issuer { issuer: issuer.issuer.clone(), keys: Arc::clone(&issuer.keys) })
+    }
+}
+
+fn issues_tokens(plan: &Plan) -> bool {
+    matches!(&plan.kind, PlanKind::Rules(rules) if !rules.token_issuers.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use usher_engine::{
+        observe::Metrics,
+        plan::{Rules, TokenIssuer},
+    };
+    use usher_server::oidc::Issuers as _;
+
+    use super::*;
+
+    fn id(name: &str) -> AuthConfigId {
+        AuthConfigId { namespace: "ns".into(), name: name.into() }
+    }
+
+    fn plan(kind: PlanKind) -> Arc<Plan> {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let (namespace, name): (Arc<str>, Arc<str>) = ("ns".into(), "a".into());
+        let meters = metrics.plan(&namespace, &name);
+        Arc::new(Plan { namespace, name, kind, meters })
+    }
+
+    fn issuing(issuers: &[(&str, &str)]) -> Arc<Plan> {
+        let issuer = |issuer: &str| TokenIssuer { issuer: issuer.to_owned(), keys: r#"{"keys":[]}"#.into() };
+        let token_issuers = issuers.iter().map(|(rule, url)| (Arc::from(*rule), issuer(url))).collect();
+        plan(PlanKind::Rules(Box::new(Rules { token_issuers, ..Rules::default() })))
+    }
+
+    #[test]
+    fn the_issuers_of_what_is_in_force_are_found() {
+        let issuers = TokenIssuers::default();
+        let find = |name: &str, rule: &str| issuers.find("ns", name, rule).map(|issuer| issuer.issuer);
+        assert_eq!(find("a", "w"), None);
+        issuers.publish([
+            (id("a"), Some(issuing(&[("w", "https://header"), ("w", "https://metadata"), ("x", "https://x")]))),
+            (id("b"), Some(issuing(&[]))),
+        ]);
+        assert_eq!(find("a", "w").as_deref(), Some("https://header"));
+        assert_eq!(find("a", "x").as_deref(), Some("https://x"));
+        for (name, rule) in [("a", "y"), ("b", "w"), ("c", "w")] {
+            assert_eq!(find(name, rule), None, "{name} {rule}");
+        }
+        assert_eq!(issuers.find("other", "a", "w"), None);
+        issuers.publish([(id("a"), Some(issuing(&[("w", "https://new")])))]);
+        assert_eq!(find("a", "w").as_deref(), Some("https://new"));
+        issuers.publish([(id("a"), Some(plan(PlanKind::Broken("wrong".to_owned()))))]);
+        assert_eq!(find("a", "w"), None);
+        issuers.publish([(id("a"), Some(issuing(&[("w", "https://again")])))]);
+        issuers.publish([(id("a"), None)]);
+        assert_eq!(find("a", "w"), None);
+        assert!(issuers.plans.read().unwrap().is_empty());
     }
 }

@@ -30,9 +30,11 @@ pub(crate) fn start(level: &str, mode: LogMode) {
         "error" | "dpanic" | "panic" | "fatal" => Level::ERROR,
         _ => Level::INFO,
     };
-    // Libraries speak only when something is wrong, unless the usual variable asks for more.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,usher={level},{}", crates_at(level))));
+    // Libraries speak only when something is wrong, unless the usual variable asks for more. The Kubernetes client takes
+    // every answer that is no success for an error of its own; whoever asked says what came of it.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(format!("warn,kube_client::client::builder=off,usher={level},{}", crates_at(level)))
+    });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (in tests) changes nothing.
     let _ = match mode {
@@ -42,7 +44,7 @@ pub(crate) fn start(level: &str, mode: LogMode) {
 }
 
 fn crates_at(level: Level) -> String {
-    ["engine", "evaluators", "compile", "source", "server", "expr", "api"]
+    ["engine", "evaluators", "compile", "source", "kubernetes", "server", "expr", "api"]
         .map(|name| format!("usher_{name}={level}"))
         .join(",")
 }

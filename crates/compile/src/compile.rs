@@ -1,6 +1,9 @@
 //! One AuthConfig to one plan: phase by phase, collecting everything that is wrong.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use usher_api::{AuthConfig, AuthenticationSpec, DenyWithSpec};
 use usher_engine::{
@@ -10,8 +13,11 @@ use usher_engine::{
     plan::{DenyWith, OnConditionError, PlanKind, Priorities, Rules},
 };
 use usher_evaluators::{
-    BuildContext, FieldPath, Problem, Problems, Resources, authorization, build_context::Options, conditions, identity,
-    response, values,
+    BuildContext, FieldPath, Problem, Problems, Resources, SecretReader, authorization,
+    build_context::Options,
+    callbacks, conditions,
+    identity::{self, Identities},
+    metadata, response, values,
 };
 
 /// Compiles AuthConfigs.
@@ -49,11 +55,11 @@ pub struct Refused {
 }
 
 impl Compiler {
-    /// Compiles an AuthConfig.
+    /// Compiles an AuthConfig, with the Secrets that it names.
     ///
     /// # Errors
     /// All problems of the AuthConfig, each with the path of its field.
-    pub fn compile(&self, auth_config: &AuthConfig) -> Result<Compiled, Refused> {
+    pub fn compile(&self, auth_config: &AuthConfig, secrets: &SecretReader<'_>) -> Result<Compiled, Refused> {
         let namespace: Arc<str> = auth_config.metadata.namespace.as_str().into();
         let name: Arc<str> = auth_config.metadata.name.as_str().into();
         let mut problems = Problems::default();
@@ -63,6 +69,8 @@ impl Compiler {
             namespace: &namespace,
             name: &name,
             patterns: &patterns,
+            identities: &Identities::new(),
+            secrets,
             resources: &self.resources,
             metrics: &self.metrics,
             options: &self.options,
@@ -83,21 +91,27 @@ impl Compiler {
         let when = conditions::build(&spec.when, &root.field("when"), context, problems);
 
         let at = root.field("authentication");
-        let identity_rules = if spec.authentication.is_empty() {
-            let anonymous =
-                AuthenticationSpec { anonymous: Some(usher_api::AnonymousSpec {}), ..AuthenticationSpec::default() };
-            identity::build("anonymous", &anonymous, &at, context, problems).into_iter().collect()
-        } else {
-            spec.authentication
-                .iter()
-                .filter_map(|(name, rule)| identity::build(name, rule, &at.key(name), context, problems))
-                .collect()
-        };
+        let anonymous = BTreeMap::from([(
+            "anonymous".to_owned(),
+            AuthenticationSpec { anonymous: Some(usher_api::AnonymousSpec {}), ..AuthenticationSpec::default() },
+        )]);
+        let authentication = if spec.authentication.is_empty() { &anonymous } else { &spec.authentication };
+        let mut identity_rules = Vec::with_capacity(authentication.len());
+        let mut identities = Identities::new();
+        for (name, rule) in authentication {
+            if let Some((rule, facts)) = identity::build(name, rule, &at.key(name), context, problems) {
+                identity_rules.push(rule);
+                identities.insert(name.clone(), facts);
+            }
+        }
+        let context = &BuildContext { identities: &identities, ..*context };
 
         let at = root.field("metadata");
-        for name in spec.metadata.keys() {
-            problems.add(&at.key(name), "metadata rules are not supported yet");
-        }
+        let metadata_rules = spec
+            .metadata
+            .iter()
+            .filter_map(|(name, rule)| metadata::build(name, rule, &at.key(name), context, problems))
+            .collect();
 
         let at = root.field("authorization");
         let authorization_rules = spec
@@ -108,26 +122,31 @@ impl Compiler {
 
         let at = root.field("response");
         let response_spec = spec.response.clone().unwrap_or_default();
-        let response_items =
+        let success =
             response::build(&response_spec.success.unwrap_or_default(), &at.field("success"), context, problems);
         let unauthenticated = deny_with(response_spec.unauthenticated.as_ref(), &at.field("unauthenticated"), problems);
         let unauthorized = deny_with(response_spec.unauthorized.as_ref(), &at.field("unauthorized"), problems);
 
         let at = root.field("callbacks");
-        for (name, callback) in &spec.callbacks {
-            conditions::build(&callback.common.when, &at.key(name).field("when"), context, problems);
-            problems.add(&at.key(name), "callbacks are not supported yet");
-        }
+        let callbacks = spec
+            .callbacks
+            .iter()
+            .filter_map(|(name, callback)| callbacks::build(name, callback, &at.key(name), context, problems))
+            .collect();
 
         Rules {
             when,
             on_condition_error: self.on_condition_error,
             identity: Priorities::new(identity_rules, |rule| rule.step.order()),
-            metadata: Priorities::new(Vec::new(), Step::order),
+            metadata: Priorities::new(metadata_rules, |rule| rule.step.order()),
             authorization: Priorities::new(authorization_rules, Step::order),
-            response: Priorities::new(response_items, |item| item.step.order()),
+            response: Priorities::new(success.items, |item| item.step.order()),
+            remove_headers: success.remove_headers,
+            remove_query_parameters: success.remove_query_parameters,
             unauthenticated,
             unauthorized,
+            callbacks: Priorities::new(callbacks, Step::order),
+            token_issuers: success.token_issuers,
         }
     }
 }
@@ -161,5 +180,6 @@ fn deny_with(spec: Option<&DenyWithSpec>, at: &FieldPath<'_>, problems: &mut Pro
             headers.push((name, value));
         }
     }
-    DenyWith { status: spec.code.filter(|code| *code != 0), message, headers, body }
+    let dynamic_metadata = values::named(&spec.dynamic_metadata, &at.field("dynamicMetadata"), problems);
+    DenyWith { status: spec.code.filter(|code| *code != 0), message, headers, body, dynamic_metadata }
 }

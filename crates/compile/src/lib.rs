@@ -3,9 +3,12 @@
 //! ```text
 //!   AuthConfig ──compile()──► Plan, or all problems with their field paths
 //!
+//!   AuthorizationPolicies ──► one plan together, for hosts of no AuthConfig
+//!
 //!   changes ──► Workspace ──► Update ──► HostIndex
 //!                  │            └── reports: what is served, what is wrong
 //!                  ├── last good plan of each AuthConfig
+//!                  ├── Secrets, and which AuthConfigs name them
 //!                  └── Claims: whose host is it?
 //! ```
 //!
@@ -13,7 +16,10 @@
 
 mod compile;
 pub mod hosts;
+mod policies;
+mod references;
 mod workspace;
 
 pub use compile::{Compiled, Compiler, Refused};
+pub use policies::PolicyReport;
 pub use workspace::{AuthConfigId, Report, State, Update, Workspace};

@@ -4,18 +4,20 @@
 //! good plan of every AuthConfig: a text that does not compile replaces nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
-use usher_api::{AuthConfig, ObjectMeta, Secret};
+use usher_api::{AuthConfig, AuthorizationPolicy, ObjectMeta, Secret};
 use usher_engine::{Plan, host::HostPattern};
-use usher_evaluators::{Problem, Problems};
+use usher_evaluators::{Problem, Problems, SecretReader, SecretUse, Secrets};
 
 use crate::{
     compile::{self, Compiled, Compiler, Refused},
     hosts::{Age, Claims},
+    policies::{PolicyReport, PolicySet},
+    references::References,
 };
 
 /// Names an AuthConfig: namespace and name.
@@ -47,11 +49,16 @@ pub struct Workspace {
     compiler: Compiler,
     configs: BTreeMap<AuthConfigId, Config>,
     claims: Claims<AuthConfigId>,
+    secrets: Secrets,
+    references: References,
+    policies: PolicySet,
     seen: u64,
 }
 
 #[derive(Debug)]
 struct Config {
+    /// What was given last, if it names Secrets: compiled again when one of them changes.
+    given: Option<Arc<AuthConfig>>,
     age: Age,
     hosts: Vec<HostPattern>,
     plan: Arc<Plan>,
@@ -64,8 +71,15 @@ struct Config {
 pub struct Update {
     /// Where hosts lead now; `None`: nowhere. To be published at once.
     pub hosts: Vec<(HostPattern, Option<Arc<Plan>>)>,
+    /// What is in force now of AuthConfigs, whatever hosts they have; `None`: nothing any more. Of several entries of one
+    /// AuthConfig the last one counts.
+    pub plans: Vec<(AuthConfigId, Option<Arc<Plan>>)>,
+    /// What became of each AuthorizationPolicy that changed. If there is any, [`Workspace::default_plan`] is another one.
+    pub policies: Vec<PolicyReport>,
     /// What became of each AuthConfig that changed.
     pub reports: Vec<Report>,
+    /// Where the report of an AuthConfig stands.
+    reported: HashMap<AuthConfigId, usize>,
 }
 
 /// What became of an AuthConfig.
@@ -110,14 +124,34 @@ impl Workspace {
     #[must_use]
     pub fn new(compiler: Compiler, allow_superseding_host_subsets: bool) -> Self {
         let claims = Claims::new(allow_superseding_host_subsets);
-        Self { compiler, configs: BTreeMap::new(), claims, seen: 0 }
+        Self {
+            compiler,
+            configs: BTreeMap::new(),
+            claims,
+            secrets: Secrets::default(),
+            references: References::default(),
+            policies: PolicySet::default(),
+            seen: 0,
+        }
     }
 
-    /// Takes in an AuthConfig, new or changed.
+    /// Takes in an AuthConfig, new or changed. The Secrets that it names should be there already; if one comes later,
+    /// the AuthConfig is compiled again then.
     pub fn set_auth_config(&mut self, auth_config: &AuthConfig, update: &mut Update) {
-        match guarded(&auth_config.spec.hosts, || self.compiler.compile(auth_config)) {
-            Ok(compiled) => self.accept(&auth_config.metadata, compiled, update),
-            Err(refused) => self.refuse(&auth_config.metadata, refused, update),
+        self.take_in(auth_config, || Arc::new(auth_config.clone()), update);
+    }
+
+    /// Compiles an AuthConfig. What was given is kept only if it may have to be compiled again.
+    fn take_in(&mut self, auth_config: &AuthConfig, keep: impl FnOnce() -> Arc<AuthConfig>, update: &mut Update) {
+        let metadata = &auth_config.metadata;
+        let reader = SecretReader::new(&self.secrets, &metadata.namespace);
+        let result = guarded(&auth_config.spec.hosts, || self.compiler.compile(auth_config, &reader));
+        let secrets = reader.into_asked_for();
+        let given = (!secrets.is_empty()).then(keep);
+        self.references.set(AuthConfigId::of(metadata), secrets);
+        match result {
+            Ok(compiled) => self.accept(metadata, given, compiled, update),
+            Err(refused) => self.refuse(metadata, given, refused, update),
         }
     }
 
@@ -131,64 +165,139 @@ impl Workspace {
         update: &mut Update,
     ) {
         let hosts = compile::hosts(hosts, &mut Problems::default());
-        self.refuse(metadata, Refused { hosts, problems }, update);
+        self.references.remove(&AuthConfigId::of(metadata));
+        self.refuse(metadata, None, Refused { hosts, problems }, update);
     }
 
     /// Takes an AuthConfig out.
     pub fn remove_auth_config(&mut self, id: &AuthConfigId, update: &mut Update) {
         let Some(config) = self.configs.remove(id) else { return };
+        self.references.remove(id);
+        update.plans.push((id.clone(), None));
         let touched = self.claims.replace(id, &config.age, &config.hosts, &[]);
         self.publish(touched, update);
         self.compiler.metrics.forget(&id.namespace, &id.name);
-        update.reports.push(Report {
-            id: id.clone(),
-            state: State::Gone,
-            problems: Vec::new(),
-            warnings: Vec::new(),
-            loose_hosts: Vec::new(),
-        });
+        self.report(id.clone(), State::Gone, Vec::new(), Vec::new(), update);
     }
 
-    /// Takes in a Secret, new or changed. Its API key works from now on, and an earlier one no longer.
-    pub fn set_secret(&mut self, secret: &Arc<Secret>) {
+    /// Takes in a Secret, new or changed. Its API key works from now on, and an earlier one no longer; AuthConfigs that
+    /// name the Secret are compiled again.
+    pub fn set_secret(&mut self, secret: &Arc<Secret>, update: &mut Update) {
+        let metadata = &secret.metadata;
+        if self.secrets.get(&metadata.namespace, &metadata.name).is_some_and(|known| known == secret) {
+            return;
+        }
         self.compiler.resources.api_keys.apply(secret);
+        self.compiler.resources.authorities.apply(secret);
+        self.secrets.insert(Arc::clone(secret));
+        for (id, _) in self.references.to(&metadata.namespace, &metadata.name) {
+            self.compile_again(&id, update);
+        }
     }
 
-    /// Takes a Secret out.
-    pub fn remove_secret(&mut self, namespace: &str, name: &str) {
+    /// Takes a Secret out. An AuthConfig that names it does not compile any more: its last good version serves on, unless
+    /// the Secret told it whom to believe. Then nobody is believed.
+    pub fn remove_secret(&mut self, namespace: &str, name: &str, update: &mut Update) {
         self.compiler.resources.api_keys.remove(namespace, name);
+        self.compiler.resources.authorities.remove(namespace, name);
+        self.secrets.remove(namespace, name);
+        for (id, used_for) in self.references.to(namespace, name) {
+            if let Some(config) = self.configs.get_mut(&id)
+                && used_for == SecretUse::Trust
+            {
+                config.good = false;
+            }
+            self.compile_again(&id, update);
+        }
     }
 
-    fn accept(&mut self, metadata: &ObjectMeta, compiled: Compiled, update: &mut Update) {
-        let id = AuthConfigId::of(metadata);
-        let config =
-            Config { age: self.age(&id, metadata), hosts: compiled.hosts, plan: Arc::new(compiled.plan), good: true };
-        self.replace(&id, config, update);
-        let loose_hosts = self.loose_hosts(&id);
-        update.reports.push(Report {
-            id,
-            state: State::Current,
-            problems: Vec::new(),
-            warnings: compiled.warnings,
-            loose_hosts,
-        });
+    /// Takes in an AuthorizationPolicy, new or changed.
+    pub fn set_authorization_policy(&mut self, policy: &AuthorizationPolicy, update: &mut Update) {
+        update.policies.push(self.policies.set(policy));
     }
 
-    fn refuse(&mut self, metadata: &ObjectMeta, refused: Refused, update: &mut Update) {
+    /// Takes in an AuthorizationPolicy of which only the name can be read.
+    pub fn set_unreadable_authorization_policy(&mut self, name: &str, problems: Vec<Problem>, update: &mut Update) {
+        update.policies.push(self.policies.refuse(name.to_owned(), problems));
+    }
+
+    /// Takes an AuthorizationPolicy out.
+    pub fn remove_authorization_policy(&mut self, name: &str, update: &mut Update) {
+        update.policies.extend(self.policies.remove(name));
+    }
+
+    /// The plan for hosts of no AuthConfig: what all AuthorizationPolicies say. `None` without any.
+    #[must_use]
+    pub fn default_plan(&self) -> Option<Arc<Plan>> {
+        let kind = self.policies.plan()?;
+        let (namespace, name): (Arc<str>, Arc<str>) = ("".into(), "AuthorizationPolicies".into());
+        let meters = self.compiler.metrics.plan(&namespace, &name);
+        Some(Arc::new(Plan { namespace, name, kind, meters }))
+    }
+
+    fn compile_again(&mut self, id: &AuthConfigId, update: &mut Update) {
+        if let Some(given) = self.configs.get(id).and_then(|config| config.given.clone()) {
+            self.take_in(&given, || Arc::clone(&given), update);
+        }
+    }
+
+    fn accept(&mut self, metadata: &ObjectMeta, given: Option<Arc<AuthConfig>>, compiled: Compiled, update: &mut Update) {
         let id = AuthConfigId::of(metadata);
-        let state = if self.configs.get(&id).is_some_and(|config| config.good) {
-            State::Earlier
-        } else {
-            let problem = refused.problems.first().map(ToString::to_string).unwrap_or_default();
-            let meters = self.compiler.metrics.plan(&id.namespace, &id.name);
-            let plan = Plan::broken(id.namespace.clone(), id.name.clone(), meters, problem);
-            let config =
-                Config { age: self.age(&id, metadata), hosts: refused.hosts, plan: Arc::new(plan), good: false };
-            self.replace(&id, config, update);
-            State::Nothing
+        let config = Config {
+            given,
+            age: self.age(&id, metadata),
+            hosts: compiled.hosts,
+            plan: Arc::new(compiled.plan),
+            good: true,
         };
+        self.replace(&id, config, update);
+        self.report(id, State::Current, Vec::new(), compiled.warnings, update);
+    }
+
+    fn refuse(
+        &mut self,
+        metadata: &ObjectMeta,
+        given: Option<Arc<AuthConfig>>,
+        refused: Refused,
+        update: &mut Update,
+    ) {
+        let id = AuthConfigId::of(metadata);
+        let state = match self.configs.get_mut(&id) {
+            Some(config) if config.good => {
+                config.given = given;
+                State::Earlier
+            }
+            _ => {
+                let problem = refused.problems.first().map(ToString::to_string).unwrap_or_default();
+                let meters = self.compiler.metrics.plan(&id.namespace, &id.name);
+                let plan = Plan::broken(id.namespace.clone(), id.name.clone(), meters, problem);
+                let age = self.age(&id, metadata);
+                let config = Config { given, age, hosts: refused.hosts, plan: Arc::new(plan), good: false };
+                self.replace(&id, config, update);
+                State::Nothing
+            }
+        };
+        self.report(id, state, refused.problems, Vec::new(), update);
+    }
+
+    /// Says what became of an AuthConfig; what was said earlier in the same batch is out of date.
+    fn report(
+        &self,
+        id: AuthConfigId,
+        state: State,
+        problems: Vec<Problem>,
+        warnings: Vec<Problem>,
+        update: &mut Update,
+    ) {
         let loose_hosts = self.loose_hosts(&id);
-        update.reports.push(Report { id, state, problems: refused.problems, warnings: Vec::new(), loose_hosts });
+        let report = Report { id: id.clone(), state, problems, warnings, loose_hosts };
+        match update.reported.get(&id).and_then(|index| update.reports.get_mut(*index)) {
+            Some(earlier) => *earlier = report,
+            None => {
+                update.reported.insert(id, update.reports.len());
+                update.reports.push(report);
+            }
+        }
     }
 
     /// An AuthConfig keeps its age when it changes, and with it its claims.
@@ -205,6 +314,7 @@ impl Workspace {
         // The usual change leaves the hosts alone: nobody else's claim is looked at.
         let touched =
             if before == config.hosts { before } else { self.claims.replace(id, &config.age, &before, &config.hosts) };
+        update.plans.push((id.clone(), Some(Arc::clone(&config.plan))));
         self.configs.insert(id.clone(), config);
         self.publish(touched, update);
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use usher_api::{Document, Selector, read_documents};
 use usher_compile::{AuthConfigId, Compiler, State, Update, Workspace};
-use usher_engine::{HostIndex, Request, RequestParts, observe::Metrics, plan::OnConditionError};
+use usher_engine::{HostIndex, Request, RequestParts, observe::Metrics, plan::{OnConditionError, PlanKind}};
 use usher_evaluators::{
     Problem, Resources,
     build_context::Options,
-    resources::{api_keys::ApiKeys, http, oidc::Issuers},
+    resources::http,
 };
 
 /// A workspace and the index that it publishes to.
@@ -23,11 +23,7 @@ struct Served {
 impl Served {
     fn new(superseding: bool) -> Self {
         let http = http::Client::new(http::Options { allow_loopback: true, ..http::Options::default() }).unwrap();
-        let resources = Resources {
-            api_keys: Arc::new(ApiKeys::new(Selector::default()).unwrap()),
-            issuers: Arc::new(Issuers::new(http.clone())),
-            http,
-        };
+        let resources = Resources::new(http, Selector::default()).unwrap();
         let registry = prometheus::Registry::new();
         let compiler = Compiler {
             resources: Arc::new(resources),
@@ -41,10 +37,15 @@ impl Served {
     /// Takes documents in, one batch, and says what became of the AuthConfigs.
     fn apply(&mut self, text: &str) -> Vec<(String, State, usize, Vec<String>)> {
         let mut update = Update::default();
+        self.set(text, &mut update);
+        self.publish(update)
+    }
+
+    fn set(&mut self, text: &str, update: &mut Update) {
         for document in read_documents(text) {
             match document {
                 Document::AuthConfig(document) => match &document.result {
-                    Ok(auth_config) => self.workspace.set_auth_config(auth_config, &mut update),
+                    Ok(auth_config) => self.workspace.set_auth_config(auth_config, update),
                     Err(problems) => {
                         let problems = problems
                             .iter()
@@ -54,15 +55,14 @@ impl Served {
                             &document.metadata,
                             &document.hosts,
                             problems,
-                            &mut update,
+                            update,
                         );
                     }
                 },
-                Document::Secret(document) => self.workspace.set_secret(&Arc::new(document.result.unwrap())),
+                Document::Secret(document) => self.workspace.set_secret(&Arc::new(document.result.unwrap()), update),
                 other => panic!("{other:?}"),
             }
         }
-        self.publish(update)
     }
 
     fn remove(&mut self, name: &str) {
@@ -131,6 +131,81 @@ async fn the_last_good_version_stays_in_force_untouched() {
 }
 
 #[tokio::test]
+async fn policies_make_one_plan_and_a_broken_one_breaks_it_until_it_compiles() {
+    let mut served = Served::new(false);
+    let policy = |name: &str, spec: &str| {
+        let text = format!(
+            "apiVersion: envoy.kyverno.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+        );
+        let documents = read_documents(&text);
+        let [Document::AuthorizationPolicy(document)] = documents.as_slice() else { panic!("{text}") };
+        document.result.clone().unwrap()
+    };
+    let allow = "{allow: [{response: envoy.Allowed().Response()}]}";
+    let deny = "{deny: [{response: envoy.Denied(401).Response()}]}";
+    let broken = "{deny: [{response: envoy.Denied(}]}";
+    let request = Request::new(RequestParts::default());
+    assert!(served.workspace.default_plan().is_none());
+    for (name, spec, state, expected) in [
+        ("b", Some(allow), State::Current, "OK"),
+        ("a", Some(broken), State::Nothing, "UNAVAILABLE"),
+        ("a", Some(deny), State::Current, "UNAUTHENTICATED"),
+        ("a", Some(broken), State::Earlier, "UNAUTHENTICATED"),
+        ("a", None, State::Gone, "OK"),
+        ("b", None, State::Gone, "none"),
+    ] {
+        let mut update = Update::default();
+        match spec {
+            Some(spec) => served.workspace.set_authorization_policy(&policy(name, spec), &mut update),
+            None => served.workspace.remove_authorization_policy(name, &mut update),
+        }
+        let [report] = update.policies.as_slice() else { panic!("one report of {name}") };
+        let is_told = report.problems.iter().all(|problem| problem.path == "spec.deny[0].response");
+        assert_eq!((report.name.as_str(), report.state, is_told), (name, state, true));
+        assert_eq!(report.problems.is_empty(), spec != Some(broken));
+        let verdict = match served.workspace.default_plan() {
+            Some(plan) => usher_engine::check(&plan, &request, None, None).await.code_name(),
+            None => "none",
+        };
+        assert_eq!(verdict, expected, "{name} {spec:?}");
+    }
+    let mut update = Update::default();
+    let problem = Problem { path: "kind".to_owned(), message: "is not supported".to_owned() };
+    served.workspace.set_unreadable_authorization_policy("c", vec![problem], &mut update);
+    let plan = served.workspace.default_plan().unwrap();
+    assert!(matches!(&plan.kind, PlanKind::Broken(why) if why == "AuthorizationPolicy `c`: kind: is not supported"));
+    served.workspace.remove_authorization_policy("nobody", &mut update);
+    assert_eq!(update.policies.len(), 1);
+}
+
+#[test]
+fn an_update_says_which_plan_of_an_auth_config_is_in_force() {
+    let mut served = Served::new(false);
+    let id = AuthConfigId { namespace: "default".into(), name: "pets".into() };
+    let mut changed = |text: Option<String>| -> Vec<Option<&'static str>> {
+        let mut update = Update::default();
+        match text {
+            Some(text) => served.set(&text, &mut update),
+            None => served.workspace.remove_auth_config(&id, &mut update),
+        }
+        assert!(update.plans.iter().all(|(changed, _)| *changed == id));
+        let kind = |plan: &usher_engine::Plan| match plan.kind {
+            PlanKind::Rules(_) => "rules",
+            PlanKind::Policy(_) => "policy",
+            PlanKind::Pending => "pending",
+            PlanKind::Broken(_) => "broken",
+        };
+        update.plans.iter().map(|(_, plan)| plan.as_deref().map(kind)).collect()
+    };
+    assert_eq!(changed(Some(broken("pets", "a.test"))), [Some("broken")]);
+    assert_eq!(changed(Some(open("pets", "a.test"))), [Some("rules")]);
+    // The last good version stays in force.
+    assert_eq!(changed(Some(broken("pets", "a.test"))), []);
+    assert_eq!(changed(None), [None]);
+    assert_eq!(changed(None), []);
+}
+
+#[tokio::test]
 async fn the_loser_of_a_host_takes_over_when_the_winner_goes() {
     let mut served = Served::new(false);
     served.apply(&open("first", "api.pets.test"));
@@ -153,8 +228,59 @@ async fn an_api_key_works_as_soon_as_its_secret_is_there_and_no_longer() {
         "apiVersion: v1\nkind: Secret\nmetadata: {name: one, labels: {app: keys}}\nstringData: {api_key: sesame}\n",
     );
     assert_eq!(served.verdict("keys.test").await, "keys OK");
-    served.workspace.remove_secret("default", "one");
+    served.workspace.remove_secret("default", "one", &mut Update::default());
     assert_eq!(served.verdict("keys.test").await, "keys UNAUTHENTICATED");
+}
+
+/// An AuthConfig `named` that reads the Secret `s` for its rule.
+fn naming(rule: &str) -> String {
+    format!(
+        "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {{name: named}}\nspec: {{hosts: [named.test], {rule}}}\n"
+    )
+}
+
+const CREDENTIAL: &str = "metadata: {m: {http: {url: 'http://127.0.0.1:1/', sharedSecretRef: {name: s, key: k}}}}";
+const TRUST: &str =
+    "authentication: {t: {jwt: {secretRef: {name: s, key: k}}}, u: {anonymous: {}, priority: 1}}";
+const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: one}\n";
+
+#[tokio::test]
+async fn a_secret_that_is_named_may_come_later() {
+    for rule in [CREDENTIAL, TRUST] {
+        let mut served = Served::new(false);
+        let reports = served.apply(&naming(rule));
+        assert_eq!(reports, [("named".to_owned(), State::Nothing, 1, Vec::new())], "{rule}");
+        assert_eq!(served.verdict("named.test").await, "named UNAVAILABLE");
+        let reports = served.apply(SECRET);
+        assert_eq!(reports, [("named".to_owned(), State::Current, 0, Vec::new())], "{rule}");
+        assert_eq!(served.verdict("named.test").await, "named OK");
+        // The same content, other Secrets, and one of the same name in another namespace, concern nobody.
+        assert_eq!(served.apply(SECRET), []);
+        assert_eq!(served.apply(&SECRET.replace("name: s", "name: other")), []);
+        assert_eq!(served.apply(&SECRET.replace("name: s", "name: s, namespace: other")), []);
+        assert_eq!(served.apply(&SECRET.replace("one", "two")).len(), 1);
+        served.remove("named");
+        assert_eq!(served.apply(SECRET), []);
+    }
+}
+
+#[tokio::test]
+async fn without_the_secret_that_told_whom_to_believe_nobody_is_believed() {
+    for (rule, state, verdict) in
+        [(CREDENTIAL, State::Earlier, "named OK"), (TRUST, State::Nothing, "named UNAVAILABLE")]
+    {
+        let mut served = Served::new(false);
+        served.apply(&format!("{SECRET}---\n{}", naming(rule)));
+        assert_eq!(served.verdict("named.test").await, "named OK");
+        let mut update = Update::default();
+        served.workspace.remove_secret("default", "s", &mut update);
+        let reports: Vec<_> = update.reports.iter().map(|report| (report.state, report.problems.len())).collect();
+        assert_eq!(reports, [(state, 1)], "{rule}");
+        served.index.publish(update.hosts);
+        assert_eq!(served.verdict("named.test").await, verdict, "{rule}");
+        served.apply(SECRET);
+        assert_eq!(served.verdict("named.test").await, "named OK", "{rule}");
+    }
 }
 
 #[tokio::test]
@@ -180,14 +306,15 @@ spec:
   patterns: {p: [{selector: a, operator: matches, value: "(["}]}
   when: [{predicate: "request.method"}, {patternRef: q}]
   authentication:
-    keys: {x509: {selector: {}}}
+    introspected: {oauth2Introspection: {endpoint: "ftp://x", credentialsRef: {name: none}}}
+  metadata: {m: {userInfo: {identitySource: nobody}}}
   authorization:
     rego: {opa: {rego: "allow if {"}}
     later: {spicedb: {endpoint: "x:1"}}
   response:
     unauthorized: {message: {expression: "nope"}, headers: {"bad name": {value: x}}}
     success: {headers: {host: {plain: {value: x}}}}
-  callbacks: {c: {http: {url: "http://x"}}}
+  callbacks: {c: {http: {url: "http://x", method: CONNECT}}}
 "#;
     let mut update = Update::default();
     for document in read_documents(text) {
@@ -207,7 +334,8 @@ spec:
         assert!(paths.contains(&expected), "{expected} among {paths:?}");
     }
     for expected in [
-        "spec.authentication.keys",
+        "spec.authentication.introspected",
+        "spec.metadata.m",
         "spec.authorization.later",
         "spec.response.success.headers.host",
         "spec.callbacks.c",

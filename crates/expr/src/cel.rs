@@ -8,9 +8,12 @@
 //!                        variables: paths, followed through the document
 //! ```
 //!
+//! What an expression can name is said by an [`Environment`]. That of AuthConfigs is built in ([`Program::expression`],
+//! [`Program::predicate`]); others have roots, definitions and functions of their own and are evaluated in a [`Scope`].
+//!
 //! The language is that of the standard library with its macros, the strings extension and optional values. The
-//! variables are `request`, `source`, `destination`, `metadata` and `auth`, each of type `map(string, dyn)`; one that
-//! the document does not have is null. Numbers of the document are doubles.
+//! variables of AuthConfigs are `request`, `source`, `destination`, `metadata` and `auth`, each of type
+//! `map(string, dyn)`; one that the document does not have is null. Numbers of the document are doubles.
 //!
 //! Four things differ from cel-go, which other implementations of the AuthConfig API use:
 //!
@@ -33,6 +36,8 @@ mod budget;
 mod check;
 mod declarations;
 mod describe;
+mod environment;
+mod extension;
 mod format;
 mod functions;
 mod json;
@@ -41,6 +46,7 @@ mod matches;
 mod parse;
 mod path;
 mod report;
+mod scope;
 mod text;
 mod types;
 mod value;
@@ -58,10 +64,16 @@ use cel::{
 };
 use serde_json::Value;
 
-use self::{
+pub use self::{
     budget::Budget,
+    environment::{Environment, Function, Library, ObjectType, Output},
+    extension::{Argument, Call, Object},
+    scope::Scope,
+};
+use self::{
     functions::ENVIRONMENT,
     lower::{Lowered, constant_index, path_index},
+    parse::Parsed,
     path::Found,
     report::Report,
     types::Type,
@@ -79,9 +91,6 @@ pub const DEPTH_LIMIT: usize = 250;
 
 /// The most comprehensions (`all`, `exists`, `exists_one`, `map`, `filter`) that may stand inside one another.
 pub const COMPREHENSION_LIMIT: usize = 4;
-
-/// The variables of every program.
-const ROOTS: [&str; 5] = ["request", "source", "destination", "metadata", "auth"];
 
 /// A CEL expression, parsed and checked. Cheap to clone.
 #[derive(Clone)]
@@ -105,13 +114,29 @@ enum Shape {
     Tree,
 }
 
+/// A program and what is known about it.
+struct Compiled {
+    program: Program,
+    output: Type,
+    /// How many levels deep an evaluation may go, that of definitions included.
+    depth: usize,
+}
+
+/// Accepts what may be boolean.
+fn boolean(output: &Type) -> Result<(), ParseError> {
+    match output {
+        Type::Bool | Type::Dyn => Ok(()),
+        other => Err(ParseError::new(format!("type error: got {other}, wanted bool output type"))),
+    }
+}
+
 impl Program {
     /// An expression of any type.
     ///
     /// # Errors
     /// When it cannot be parsed, does not type-check, or exceeds a limit. The message shows the places.
     pub fn expression(source: &str) -> Result<Self, ParseError> {
-        Self::compile(source, |_| Ok(()))
+        Self::compile(source, Environment::of_auth_configs(), |_| Ok(())).map(|compiled| compiled.program)
     }
 
     /// An expression that must be boolean, or of a type that is known only at run time.
@@ -119,26 +144,32 @@ impl Program {
     /// # Errors
     /// As [`expression`](Self::expression), and when the type is another one.
     pub fn predicate(source: &str) -> Result<Self, ParseError> {
-        Self::compile(source, |output| match output {
-            Type::Bool | Type::Dyn => Ok(()),
-            other => Err(ParseError::new(format!("type error: got {other}, wanted bool output type"))),
-        })
+        Self::compile(source, Environment::of_auth_configs(), boolean).map(|compiled| compiled.program)
     }
 
-    fn compile(source: &str, accept: impl FnOnce(&Type) -> Result<(), ParseError> + Send) -> Result<Self, ParseError> {
-        let lowered = parse::on_large_stack(source, || {
-            let (tree, positions) = parse::parse(source)?;
+    fn compile(
+        source: &str,
+        environment: &Environment,
+        accept: impl FnOnce(&Type) -> Result<(), ParseError> + Send,
+    ) -> Result<Compiled, ParseError> {
+        let (lowered, output, depth) = parse::on_large_stack(source, || {
+            let Parsed { tree, positions, depth } = parse::parse(source)?;
             let mut report = Report::new(source);
-            let checked = check::check(&tree, &positions, &mut report);
+            let checked = check::check(&tree, environment, &positions, &mut report);
             if !report.is_empty() {
                 return Err(report.into_error());
             }
             accept(&checked.output)?;
-            let lowered = lower::lower(tree, &checked, &positions, &mut report);
-            if report.is_empty() { Ok(lowered) } else { Err(report.into_error()) }
+            let lowered = lower::lower(tree, &checked, environment, &positions, &mut report);
+            if !report.is_empty() {
+                return Err(report.into_error());
+            }
+            let depth = environment.depth(depth, &lowered.definitions)?;
+            Ok((lowered, checked.output, depth))
         })?;
         let shape = Shape::of(&lowered);
-        Ok(Self { inner: Arc::new(Inner { source: source.to_owned(), lowered, shape }) })
+        let program = Self { inner: Arc::new(Inner { source: source.to_owned(), lowered, shape }) };
+        Ok(Compiled { program, output, depth })
     }
 
     /// The text that the program was made from.
@@ -154,6 +185,10 @@ impl Program {
     /// When the expression has no value for this document, or one without a JSON form.
     pub fn evaluate(&self, document: &dyn Document) -> Result<Value, EvaluationError> {
         let _budget = Budget::start();
+        self.value(document, &self.variables(document))
+    }
+
+    fn value(&self, document: &dyn Document, resolver: &dyn Resolver) -> Result<Value, EvaluationError> {
         match &self.inner.shape {
             Shape::Path(index) => self.path(*index, document, |found| match found {
                 Found::Plain(node) | Found::Optional(Some(node)) => json::of_node(node),
@@ -163,7 +198,7 @@ impl Program {
             Shape::Comparison { path, text, equal } => {
                 self.path(*path, document, |found| Ok(Value::Bool(is_text(&found, text) == *equal)))
             }
-            Shape::Tree => self.interpret(document, |value| json::of_value(value.as_ref())),
+            Shape::Tree => self.interpret(document, resolver, |value| json::of_value(value.as_ref())),
         }
     }
 
@@ -173,6 +208,10 @@ impl Program {
     /// When it has no value for this document, or one that is not boolean.
     pub fn test(&self, document: &dyn Document) -> Result<bool, EvaluationError> {
         let _budget = Budget::start();
+        self.truth(document, &self.variables(document))
+    }
+
+    fn truth(&self, document: &dyn Document, resolver: &dyn Resolver) -> Result<bool, EvaluationError> {
         match &self.inner.shape {
             Shape::Path(index) => self.path(*index, document, |found| match found {
                 Found::Plain(Node::Bool(value) | Node::Json(&Value::Bool(value))) | Found::Presence(value) => Ok(value),
@@ -182,7 +221,7 @@ impl Program {
             Shape::Comparison { path, text, equal } => {
                 self.path(*path, document, |found| Ok(is_text(&found, text) == *equal))
             }
-            Shape::Tree => self.interpret(document, |value| match value.downcast_ref::<CelBool>() {
+            Shape::Tree => self.interpret(document, resolver, |value| match value.downcast_ref::<CelBool>() {
                 Some(value) => Ok(*value.inner()),
                 None => Err(not_boolean(value.as_ref())),
             }),
@@ -206,16 +245,20 @@ impl Program {
     fn interpret<T>(
         &self,
         document: &dyn Document,
+        resolver: &dyn Resolver,
         finish: impl FnOnce(CowVal<'_, '_>) -> Result<T, ExecutionError>,
     ) -> Result<T, EvaluationError> {
-        let variables = Variables { document, lowered: &self.inner.lowered };
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-        context.set_variable_resolver(&variables);
+        context.set_variable_resolver(resolver);
         let outcome = cel::Value::resolve_val(&self.inner.lowered.tree, &context).and_then(finish);
         if budget::exceeded() {
             return Err(EvaluationError::new(budget::EXCEEDED));
         }
-        outcome.map_err(|error| self.error(&error, document))
+        outcome.map_err(|error| resolver.failure(&error).unwrap_or_else(|| self.error(&error, document)))
+    }
+
+    fn variables<'a>(&'a self, document: &'a dyn Document) -> Variables<'a> {
+        Variables { document, lowered: &self.inner.lowered }
     }
 
     fn error(&self, error: &ExecutionError, document: &dyn Document) -> EvaluationError {
@@ -267,10 +310,22 @@ fn not_boolean(value: &dyn Val) -> ExecutionError {
     functions::failure(format!("type error: got {}, wanted bool output type", value.get_type().name()))
 }
 
-/// The variables of a lowered tree.
+/// Gives variables of a lowered tree their values.
+trait Resolver: VariableResolver {
+    /// Why there is no value, where the resolver knows more than the interpreter.
+    fn failure(&self, error: &ExecutionError) -> Option<EvaluationError>;
+}
+
+/// The variables of a lowered tree that stand for paths and constants.
 struct Variables<'a> {
     document: &'a dyn Document,
     lowered: &'a Lowered,
+}
+
+impl Resolver for Variables<'_> {
+    fn failure(&self, _: &ExecutionError) -> Option<EvaluationError> {
+        None
+    }
 }
 
 impl VariableResolver for Variables<'_> {

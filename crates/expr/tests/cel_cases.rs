@@ -15,6 +15,8 @@ use usher_expr::cel::Program;
 
 #[path = "cel/documents.rs"]
 mod documents;
+#[path = "cel/environments.rs"]
+mod environments;
 #[path = "cel/robustness.rs"]
 mod robustness;
 #[path = "cel/rows.rs"]

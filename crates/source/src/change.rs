@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use usher_api::{AuthConfigDocument, Secret};
+use usher_api::{AuthConfigDocument, AuthorizationPolicyDocument, Secret};
 
 use crate::directory::FileProblem;
 
@@ -21,6 +21,14 @@ pub enum Change {
     AuthConfigGone {
         /// `metadata.namespace`
         namespace: String,
+        /// `metadata.name`
+        name: String,
+    },
+    /// An AuthorizationPolicy that is new, or different from the one of the same name that was told before. Its document
+    /// may have problems; then the last good one goes on being served.
+    AuthorizationPolicy(Arc<AuthorizationPolicyObject>),
+    /// An AuthorizationPolicy was removed, or is no longer one of those that this server is to serve.
+    AuthorizationPolicyGone {
         /// `metadata.name`
         name: String,
     },
@@ -47,6 +55,15 @@ pub struct AuthConfigObject {
     /// The name of a document that has none is made up of the file and the line, so that its hosts can be claimed all
     /// the same; no object of the user can have such a name.
     pub document: AuthConfigDocument,
+    /// The file that it was read from, as the user would name it. None if it comes from elsewhere.
+    pub file: Option<PathBuf>,
+}
+
+/// An AuthorizationPolicy and where it comes from.
+#[derive(Debug, Clone)]
+pub struct AuthorizationPolicyObject {
+    /// The AuthorizationPolicy, or what is wrong with it. One without a name is named like an AuthConfig without one.
+    pub document: AuthorizationPolicyDocument,
     /// The file that it was read from, as the user would name it. None if it comes from elsewhere.
     pub file: Option<PathBuf>,
 }

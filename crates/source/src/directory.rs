@@ -237,4 +237,9 @@ impl Filter {
     fn takes_auth_config(&self, metadata: &ObjectMeta) -> bool {
         self.takes_secret(metadata) && self.auth_configs.matches(&metadata.labels)
     }
+
+    /// Policies belong to no namespace.
+    fn takes_policy(&self, metadata: &ObjectMeta) -> bool {
+        self.auth_configs.matches(&metadata.labels)
+    }
 }

@@ -11,4 +11,4 @@
 mod change;
 pub mod directory;
 
-pub use change::{AuthConfigObject, Change};
+pub use change::{AuthConfigObject, AuthorizationPolicyObject, Change};

@@ -13,8 +13,9 @@ use usher_compile::{Update, Workspace};
 use usher_engine::{
     HostIndex, Journal, Request, RequestParts, Verdict,
     journal::StepOutcome,
+    plan::HeaderAction,
     request::{Address, Metadata, Peer, Port, Time},
-    verdict::DenialKind,
+    verdict::{DenialKind, ResponseHeader},
 };
 
 use super::options::ConfigOptions;
@@ -88,7 +89,10 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         let verdict = match index.find(request.lookup_host()) {
             None => Verdict::not_found(),
             Some(plan) => {
-                println!("authconfig: {}/{}", plan.namespace, plan.name);
+                match plan.namespace.is_empty() {
+                    true => println!("authconfig: none; the AuthorizationPolicies decide"),
+                    false => println!("authconfig: {}/{}", plan.namespace, plan.name),
+                }
                 usher_engine::check(&plan, &request, Some(deadline), arguments.explain.then_some(&journal)).await
             }
         };
@@ -112,20 +116,24 @@ async fn load(config: &ConfigOptions) -> Result<HostIndex, String> {
     }
     let mut workspace = Workspace::new(compiler, config.allow_superseding_host_subsets);
     let mut update = Update::default();
-    for change in &loaded.changes {
-        runtime::apply(&mut workspace, change, &mut update);
-    }
+    runtime::apply(&mut workspace, &loaded.changes, &mut update);
     for report in &update.reports {
         for problem in &report.problems {
             eprintln!("AuthConfig {}: {problem}", report.id);
         }
     }
-    if update.reports.is_empty() {
+    for report in &update.policies {
+        for problem in &report.problems {
+            eprintln!("AuthorizationPolicy {}: {problem}", report.name);
+        }
+    }
+    if update.reports.is_empty() && update.policies.is_empty() {
         return Err("no AuthConfig was found".to_owned());
     }
     let index = HostIndex::default();
+    index.publish_default(workspace.default_plan());
     index.publish(update.hosts);
-    resources.issuers.wait_first_attempts(Duration::from_secs(5)).await;
+    resources.wait_first_attempts(Duration::from_secs(5)).await;
     Ok(index)
 }
 
@@ -281,43 +289,74 @@ fn explain(journal: &Journal) {
 }
 
 fn print(verdict: &Verdict) -> Exit {
-    let headers = |headers: &[(String, String)]| {
-        if !headers.is_empty() {
-            println!("headers:");
-        }
-        for (name, value) in headers {
-            println!("  {name}: {value}");
-        }
-    };
     match verdict {
         Verdict::Allow(allow) => {
-            println!("verdict: allow\nstatus: 200");
-            headers(allow.headers());
-            if !allow.dynamic_metadata().is_empty() {
-                println!("dynamic metadata: {}", serde_json::Value::Object(allow.dynamic_metadata().clone()));
-            }
+            println!("verdict: allow\nstatus: {}", verdict.http_status());
+            let additions = allow.additions();
+            print_pairs("headers", &additions.headers);
+            print_names("removed headers", &additions.remove_headers);
+            print_response_headers(&additions.response_headers);
+            print_pairs("query parameters", &additions.query_parameters);
+            print_names("removed query parameters", &additions.remove_query_parameters);
+            print_metadata(&additions.dynamic_metadata);
             Exit::Ok
         }
         Verdict::Deny(denial) => {
-            let (word, usual) = match denial.kind {
-                DenialKind::Unauthenticated => ("unauthenticated", 401),
-                DenialKind::Unauthorized => ("unauthorized", 403),
-                DenialKind::NotFound => ("not found", 404),
-                DenialKind::Invalid => ("invalid", 400),
+            let word = match denial.kind {
+                DenialKind::Unauthenticated => "unauthenticated",
+                DenialKind::Unauthorized => "unauthorized",
+                DenialKind::NotFound => "not found",
+                DenialKind::Invalid => "invalid",
             };
-            println!("verdict: {word}\nstatus: {}\nreason: {}", denial.status.unwrap_or(usual), denial.reason);
-            headers(&denial.headers);
+            println!("verdict: {word}\nstatus: {}\nreason: {}", verdict.http_status(), denial.reason);
+            print_pairs("headers", &denial.headers);
             if !denial.body.is_empty() {
                 println!("body: {}", denial.body);
             }
+            print_metadata(&denial.dynamic_metadata);
             Exit::Denied
         }
         Verdict::Undecidable(undecided) => {
-            println!("verdict: undecidable\nstatus: 503\nreason: {}", undecided.reason);
+            println!("verdict: undecidable\nstatus: {}\nreason: {}", verdict.http_status(), undecided.reason);
             if !undecided.detail.is_empty() {
                 println!("detail: {}", undecided.detail);
             }
             Exit::Undecidable
         }
+    }
+}
+
+fn print_pairs(title: &str, pairs: &[(String, String)]) {
+    if !pairs.is_empty() {
+        println!("{title}:");
+    }
+    for (name, value) in pairs {
+        println!("  {name}: {value}");
+    }
+}
+
+fn print_names(title: &str, names: &[String]) {
+    if !names.is_empty() {
+        println!("{title}: {}", names.join(", "));
+    }
+}
+
+fn print_response_headers(headers: &[ResponseHeader]) {
+    if !headers.is_empty() {
+        println!("response headers:");
+    }
+    for ResponseHeader { name, value, action } in headers {
+        let action = match action {
+            HeaderAction::Overwrite => "",
+            HeaderAction::Append => " (appended)",
+            HeaderAction::AddIfAbsent => " (if absent)",
+        };
+        println!("  {name}: {value}{action}");
+    }
+}
+
+fn print_metadata(metadata: &serde_json::Map<String, serde_json::Value>) {
+    if !metadata.is_empty() {
+        println!("dynamic metadata: {}", serde_json::Value::Object(metadata.clone()));
     }
 }

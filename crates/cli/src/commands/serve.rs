@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -17,7 +17,7 @@ use usher_server::{
 
 use super::options::ConfigOptions;
 use crate::{
-    adapters::{Decider, NoIssuers, Ready},
+    adapters::{Decider, Ready, TokenIssuers},
     exit::Exit,
     redact::{RedactOptions, Redaction},
     runtime,
@@ -92,7 +92,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "TLS_CLIENT_CA", default_value = "", value_name = "FILE", hide_default_value = true)]
     tls_client_ca: String,
 
-    /// The most seconds to wait for running checks when the process is asked to end. Default: 20.
+    /// The most seconds to wait for running checks and callbacks when the process is asked to end. Default: 20.
     #[arg(long, env = "SHUTDOWN_GRACE", default_value = "20", value_name = "SECONDS")]
     shutdown_grace: Number<u64>,
 
@@ -145,7 +145,8 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
 
     let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
     let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
-    let running = listen(&arguments, &decider, &ready, &registry, &server_registry).await?;
+    let issuers = Arc::new(TokenIssuers::default());
+    let running = listen(&arguments, &decider, &issuers, &ready, &registry, &server_registry).await?;
 
     let (sender, receiver) = mpsc::channel(16);
     let source = arguments.config.source();
@@ -153,7 +154,7 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
     let handle = Handle::current();
     let (decider_of_changes, ready_of_changes) = (Arc::clone(&decider), Arc::clone(&ready));
     let mut take_in = tokio::task::spawn_blocking(move || {
-        runtime::take_in(receiver, workspace, &resources, &decider_of_changes, &ready_of_changes, &handle);
+        runtime::take_in(receiver, workspace, &resources, &decider_of_changes, &issuers, &ready_of_changes, &handle);
     });
 
     // Without its configuration loop the process would serve old rules for ever and look healthy: it ends instead.
@@ -174,13 +175,17 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
     watch.abort();
     let grace = Duration::from_secs(arguments.shutdown_grace.or_default("shutdown-grace", 20));
     let drained = running.into_iter().map(|server| server.shutdown(grace));
-    let drain_all = futures_util::future::join_all(drained);
-    let cut: usize = tokio::select! {
-        cut = drain_all => cut.into_iter().sum(),
+    let started = Instant::now();
+    let drain_all = async {
+        let cut: usize = futures_util::future::join_all(drained).await.into_iter().sum();
+        (cut, decider.callbacks.flush(grace.saturating_sub(started.elapsed())).await)
+    };
+    let (cut, callbacks_dropped) = tokio::select! {
+        stopped = drain_all => stopped,
         _ = terminate.recv() => return ended,
         _ = interrupt.recv() => return ended,
     };
-    tracing::info!(cut, "stopped");
+    tracing::info!(cut, callbacks_dropped, "stopped");
     ended
 }
 
@@ -188,6 +193,7 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
 async fn listen(
     arguments: &Arguments,
     decider: &Arc<Decider>,
+    issuers: &Arc<TokenIssuers>,
     ready: &Arc<Ready>,
     registry: &Registry,
     server_registry: &Registry,
@@ -219,7 +225,8 @@ async fn listen(
         let settings = raw_http::Settings { timeout, max_body_bytes };
         raw_http::serve(listener, Arc::clone(decider), Arc::clone(&metrics), settings)
     }));
-    running.extend(discovery.map(|listener| oidc::serve(listener, Arc::new(NoIssuers), Arc::clone(&metrics))));
+    let issuers: Arc<dyn oidc::Issuers> = issuers.clone();
+    running.extend(discovery.map(|listener| oidc::serve(listener, issuers, Arc::clone(&metrics))));
     running.extend(
         metrics_listener.map(|listener| admin::serve_metrics(listener, registry.clone(), server_registry.clone())),
     );

@@ -1,8 +1,10 @@
 //! `usher validate`: everything that is wrong with configuration files.
 
+use std::collections::HashMap;
+
 use clap::Args;
 use prometheus::Registry;
-use usher_compile::{Update, Workspace};
+use usher_compile::{AuthConfigId, Update, Workspace};
 use usher_source::{Change, directory::Severity};
 
 use super::options::ConfigOptions;
@@ -38,14 +40,15 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         );
     }
     let mut workspace = Workspace::new(compiler, arguments.config.allow_superseding_host_subsets);
-    let mut auth_configs = 0_usize;
+    let mut update = Update::default();
+    runtime::apply(&mut workspace, &loaded.changes, &mut update);
+    let reports: HashMap<_, _> = update.reports.iter().map(|report| (&report.id, report)).collect();
+    let (mut auth_configs, mut policies) = (0_usize, 0_usize);
     for change in &loaded.changes {
-        let mut update = Update::default();
-        runtime::apply(&mut workspace, change, &mut update);
         let Change::AuthConfig(object) = change else { continue };
         auth_configs += 1;
         let file = object.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-        for report in &update.reports {
+        if let Some(report) = reports.get(&AuthConfigId::of(&object.document.metadata)) {
             for warning in &report.warnings {
                 let at = object.document.lines.find(&warning.path);
                 println!("{}", line(&file, at, "warning: ", &warning.path, &warning.message));
@@ -73,11 +76,25 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
             }
         }
     }
+    for change in &loaded.changes {
+        let Change::AuthorizationPolicy(object) = change else { continue };
+        let (document, name) = (&object.document, &object.document.metadata.name);
+        policies += 1;
+        let file = object.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        let reports = update.policies.iter().filter(|report| report.name == *name && document.result.is_ok());
+        for problem in reports.flat_map(|report| &report.problems) {
+            problems += 1;
+            println!("{}", line(&file, document.lines.find(&problem.path), "", &problem.path, &problem.message));
+        }
+    }
     if problems > 0 {
         println!("{problems} problem{} found", if problems == 1 { "" } else { "s" });
         return Exit::Invalid;
     }
     println!("{auth_configs} AuthConfig{} valid", if auth_configs == 1 { "" } else { "s" });
+    if policies > 0 {
+        println!("{policies} AuthorizationPolic{} valid", if policies == 1 { "y" } else { "ies" });
+    }
     Exit::Ok
 }
 

@@ -1,7 +1,7 @@
 //! Which types agree, and what that says about types not known yet.
 //!
 //! The rules are those of the checker of cel-go, whose verdicts configurations rely on: `dyn` agrees with
-//! everything, null with timestamps, durations and optional values, and a type variable takes the most general of the
+//! everything, null with timestamps, durations, objects and optional values, and a type variable takes the most general of the
 //! types it meets.
 
 use super::types::Type;
@@ -85,7 +85,7 @@ impl Bindings {
         match (from, to) {
             (Type::Dyn | Type::Error, _) | (_, Type::Dyn | Type::Error) => true,
             (Type::Null, other) | (other, Type::Null) => {
-                matches!(other, Type::Null | Type::Timestamp | Type::Duration | Type::Optional(_))
+                matches!(other, Type::Null | Type::Timestamp | Type::Duration | Type::Optional(_) | Type::Object(_))
             }
             (Type::Metatype(_), Type::Metatype(_)) => true,
             (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => self.agree(a, b),
@@ -222,6 +222,7 @@ mod tests {
             (Type::Timestamp, true),
             (Type::Duration, true),
             (Type::optional(Type::Int), true),
+            (Type::Object("test.Object"), true),
             (Type::Null, true),
             (Type::Dyn, true),
             (Type::Int, false),

@@ -32,13 +32,17 @@ thread_local! {
     static REMAINING: Cell<Option<u64>> = const { Cell::new(Some(LIMIT)) };
 }
 
-/// The budget of the evaluation that holds this.
-pub(super) struct Budget {
+/// The budget of the evaluations that are made on this thread while it is there. It must end on the thread on which it
+/// began.
+#[derive(Debug)]
+pub struct Budget {
     outer: Option<u64>,
 }
 
 impl Budget {
-    pub(super) fn start() -> Self {
+    /// A budget as every evaluation over an AuthConfig's document has.
+    #[must_use]
+    pub fn start() -> Self {
         Self { outer: REMAINING.replace(Some(LIMIT)) }
     }
 }

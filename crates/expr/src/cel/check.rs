@@ -11,9 +11,9 @@ use cel::common::ast::{
 };
 
 use super::{
-    ROOTS,
     bindings::Bindings,
-    declarations::{Overload, overloads, type_named},
+    declarations::{Overload, type_named},
+    environment::Environment,
     format,
     report::Report,
     types::Type,
@@ -28,10 +28,21 @@ pub(super) struct Checked {
     pub(super) types: HashMap<u64, Type>,
 }
 
-/// Checks `expression`; mistakes go to `report`.
-pub(super) fn check(expression: &IdedExpr, positions: &SourceInfo, report: &mut Report<'_>) -> Checked {
-    let mut checker =
-        Checker { positions, report, bindings: Bindings::default(), locals: Vec::new(), types: HashMap::new() };
+/// Checks `expression` against what there is in `environment`; mistakes go to `report`.
+pub(super) fn check(
+    expression: &IdedExpr,
+    environment: &Environment,
+    positions: &SourceInfo,
+    report: &mut Report<'_>,
+) -> Checked {
+    let mut checker = Checker {
+        environment,
+        positions,
+        report,
+        bindings: Bindings::default(),
+        locals: Vec::new(),
+        types: HashMap::new(),
+    };
     let output = checker.check(expression);
     if checker.bindings.exhausted() {
         checker.mistake(expression.id, "the types of this expression are too complex".to_owned());
@@ -42,6 +53,7 @@ pub(super) fn check(expression: &IdedExpr, positions: &SourceInfo, report: &mut 
 }
 
 struct Checker<'c, 's> {
+    environment: &'c Environment,
     positions: &'c SourceInfo,
     report: &'c mut Report<'s>,
     bindings: Bindings,
@@ -73,20 +85,31 @@ impl<'c> Checker<'c, '_> {
     fn identifier(&mut self, id: u64, name: &str) -> Type {
         match self.lookup(name) {
             Some(found) => found,
+            None if self.environment.is_namespace(name) => {
+                self.mistake(id, format!("'{name}' is no value by itself; use '{name}.NAME'"))
+            }
             None => self.mistake(id, format!("undeclared reference to '{name}' (in container '')")),
         }
     }
 
     fn lookup(&self, name: &str) -> Option<Type> {
         let absolute = name.strip_prefix('.');
-        if absolute.is_none()
-            && let Some((_, local)) = self.locals.iter().rev().find(|(local, _)| *local == name)
-        {
-            return Some(local.clone());
+        if absolute.is_none() {
+            let local = |name: &str| self.locals.iter().rev().find(|(local, _)| *local == name);
+            if let Some((_, local)) = local(name) {
+                return Some(local.clone());
+            }
+            // What a local variable hides has no members here.
+            if name.split_once('.').is_some_and(|(first, _)| local(first).is_some()) {
+                return type_named(name).map(Type::type_of);
+            }
         }
         let name = absolute.unwrap_or(name);
-        if ROOTS.contains(&name) {
+        if self.environment.is_root(name) {
             return Some(Type::map(Type::String, Type::Dyn));
+        }
+        if let Some(definition) = self.environment.definition(name) {
+            return Some(definition.output.clone());
         }
         type_named(name).map(Type::type_of)
     }
@@ -97,13 +120,23 @@ impl<'c> Checker<'c, '_> {
         {
             return found;
         }
+        if let Expr::Ident(name) = &select.operand.expr
+            && self.environment.is_namespace(name)
+            && !self.locals.iter().any(|(local, _)| local == name)
+        {
+            let message = match self.environment.definition(&format!("{name}.{}", select.field)) {
+                Some(_) => format!("'{name}' is no value by itself: 'has' cannot look into it"),
+                None => format!("undefined field '{}'", select.field),
+            };
+            return self.mistake(expression.id, message);
+        }
         let operand = self.check(&select.operand);
-        let field = self.field(expression.id, &operand, false);
+        let field = self.field(expression.id, &operand, &select.field, false);
         if select.test { Type::Bool } else { field }
     }
 
     /// The type of a field of a value of type `operand`.
-    fn field(&mut self, id: u64, operand: &Type, optional: bool) -> Type {
+    fn field(&mut self, id: u64, operand: &Type, field: &str, optional: bool) -> Type {
         let operand = self.bindings.resolve(operand);
         let (target, inside_optional) = match operand {
             Type::Optional(inner) => (*inner, true),
@@ -116,6 +149,10 @@ impl<'c> Checker<'c, '_> {
                 Type::Dyn
             }
             Type::Dyn | Type::Error => Type::Dyn,
+            Type::Object(object) => match self.environment.field(object, field) {
+                Some(found) => found,
+                None => self.mistake(id, format!("undefined field '{field}'")),
+            },
             other => {
                 self.mistake(id, format!("type '{other}' does not support field selection"));
                 Type::Dyn
@@ -131,12 +168,16 @@ impl<'c> Checker<'c, '_> {
         {
             let operand = self.check(operand);
             self.check(field);
-            return self.field(id, &operand, true);
+            let name = match &field.expr {
+                Expr::Literal(LiteralValue::String(name)) => name.inner(),
+                _ => "",
+            };
+            return self.field(id, &operand, name, true);
         }
         let mut arguments: Vec<Type> = call.args.iter().map(|argument| self.check(argument)).collect();
         let Some(target) = &call.target else {
             let name = name.strip_prefix('.').unwrap_or(name);
-            return match overloads(name) {
+            return match self.environment.overloads(name) {
                 Some(declared) => self.resolve(id, name, declared, &arguments, call, false),
                 None => self.mistake(id, format!("undeclared reference to '{name}' (in container '')")),
             };
@@ -145,12 +186,12 @@ impl<'c> Checker<'c, '_> {
         if let Some(prefix) = qualified_name(target) {
             let qualified = format!("{prefix}.{name}");
             let qualified = qualified.strip_prefix('.').unwrap_or(&qualified);
-            if let Some(declared) = overloads(qualified) {
+            if let Some(declared) = self.environment.overloads(qualified) {
                 return self.resolve(id, qualified, declared, &arguments, call, false);
             }
         }
         let target_type = self.check(target);
-        let Some(declared) = overloads(name) else {
+        let Some(declared) = self.environment.overloads(name) else {
             return self.mistake(id, format!("undeclared reference to '{name}' (in container '')"));
         };
         arguments.insert(0, target_type);
@@ -167,7 +208,7 @@ impl<'c> Checker<'c, '_> {
         &mut self,
         id: u64,
         name: &str,
-        declared: &'static [Overload],
+        declared: &'c [Overload],
         arguments: &[Type],
         call: &'c CallExpr,
         member: bool,

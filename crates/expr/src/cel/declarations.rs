@@ -113,12 +113,18 @@ static FUNCTIONS: LazyLock<HashMap<&'static str, Vec<Overload>>> = LazyLock::new
     DECLARATIONS
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .map(|(name, alternatives)| (name, alternatives.split(" | ").filter_map(overload).collect()))
+        .map(|(name, alternatives)| (name, read(alternatives, &[])))
         .collect()
 });
 
+/// Reads alternatives as in [`DECLARATIONS`]; `objects` are the names of further types.
+pub(super) fn read(alternatives: &str, objects: &[&'static str]) -> Vec<Overload> {
+    alternatives.split(" | ").filter_map(|declaration| overload(declaration, objects)).collect()
+}
+
 /// Reads `(parameters) -> result` or `target.(parameters) -> result`.
-fn overload(declaration: &str) -> Option<Overload> {
+fn overload(declaration: &str, objects: &[&'static str]) -> Option<Overload> {
+    let type_expression = |text| type_expression(text, objects);
     let (signature, result) = declaration.trim().split_once(" -> ")?;
     let (target, parameters) = match signature.split_once(".(") {
         Some((target, parameters)) => (Some(type_expression(target)?), parameters),
@@ -132,10 +138,13 @@ fn overload(declaration: &str) -> Option<Overload> {
     Some(Overload { member, parameters: all, result: type_expression(result)? })
 }
 
-fn type_expression(text: &str) -> Option<Type> {
+pub(super) fn type_expression(text: &str, objects: &[&'static str]) -> Option<Type> {
     let text = text.trim();
+    if let Some(object) = objects.iter().find(|object| **object == text) {
+        return Some(Type::Object(object));
+    }
     if let Some((name, inner)) = text.strip_suffix(')').and_then(|text| text.split_once('(')) {
-        let mut parts = separate(inner).into_iter().map(type_expression);
+        let mut parts = separate(inner).into_iter().map(|part| type_expression(part, objects));
         let first = parts.next()??;
         return Some(match name {
             "list" => Type::list(first),

@@ -17,7 +17,7 @@ use cel::{
     },
 };
 
-use super::{budget, format, matches, text};
+use super::{budget, extension, format, matches, text};
 
 pub(super) type Arguments<'b, 'v> = Vec<CowVal<'b, 'v>>;
 pub(super) type Outcome<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
@@ -50,6 +50,10 @@ fn register(environment: &mut Env) -> Result<(), DeclarationError> {
         ("@held", vec![any(), any(), int()], held),
         ("@sized", vec![any(), int()], sized),
         ("@matches", vec![string(), any()], matches::matches),
+        ("@call", vec![any()], extension::call),
+        ("@call", vec![any(), any()], extension::call),
+        ("@call", vec![any(), any(), any()], extension::call),
+        ("@call", vec![any(), any(), any(), any()], extension::call),
         ("@string", vec![any()], text::string),
         ("@format", vec![string(), list()], format::format),
         ("@indexOf", vec![string(), string()], text::index_of),
@@ -99,7 +103,8 @@ fn select<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     let [operand, field] = exactly(arguments)?;
     match optional(operand) {
         Operand::Plain(operand) => match operand.get_type().kind() {
-            Kind::Map => element(operand, field.as_ref()),
+            // Objects of extensions have no kind of CEL.
+            Kind::Map | Kind::Unspecified => element(operand, field.as_ref()),
             Kind::List => Err(no_overload("_._", &[operand.as_ref(), field.as_ref()])),
             _ => Err(ExecutionError::no_such_key(field.downcast_ref::<CelString>().map_or("", CelString::inner))),
         },
@@ -116,7 +121,8 @@ fn has<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
             return Err(no_overload("_._", &[operand.as_ref(), field.as_ref()]));
         }
         Operand::Plain(operand) | Operand::Held(operand) => {
-            operand.get_type().kind() == Kind::Map && is_member(operand.as_ref(), field.as_ref())?
+            matches!(operand.get_type().kind(), Kind::Map | Kind::Unspecified)
+                && is_member(operand.as_ref(), field.as_ref())?
         }
         Operand::Empty => false,
     };
@@ -135,7 +141,7 @@ fn optional_lookup<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
 /// The member or element at `key` if it is there: what is not there, but would read as an empty value, is not.
 fn look_up<'b, 'v>(container: CowVal<'b, 'v>, key: &dyn Val) -> Outcome<'b, 'v> {
     let found = match container.get_type().kind() {
-        Kind::Map if is_member(container.as_ref(), key).unwrap_or(false) => Some(element(container, key)?),
+        Kind::Map | Kind::Unspecified if is_member(container.as_ref(), key).unwrap_or(false) => Some(element(container, key)?),
         Kind::List => element(container, key).ok(),
         _ => None,
     };

@@ -6,11 +6,13 @@
 //!  path.matches("^/pets")   ─► @matches(@1, #1)
 //!  roles.exists(r, …)       ─► the same over @iterate(@0, cost of a pass, copies of an element)
 //!  a + b                    ─► @add(a, b)     unless both are known to be numbers
+//!  variables.token          ─► $0             a variable: definition 0, evaluated when it is first needed
+//!  jwt.Decode(a, b)         ─► @call(#0, a, b)  an extension, which is constant 0
 //! ```
 
 mod comprehensions;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use cel::common::{
     ast::{CallExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SelectExpr, SourceInfo, operators},
@@ -19,9 +21,10 @@ use cel::common::{
 };
 
 use super::{
-    ROOTS,
     check::{Checked, qualified_name},
     declarations::type_named,
+    environment::Environment,
+    extension::Extension,
     matches::Pattern,
     path::{Key, Path, Step},
     report::Report,
@@ -35,6 +38,8 @@ pub(super) enum Constant {
     List(CelList<'static>),
     /// The pattern of `matches`.
     Pattern(Pattern),
+    /// A function of an extension.
+    Extension(Extension),
 }
 
 impl Constant {
@@ -42,6 +47,7 @@ impl Constant {
         match self {
             Self::List(list) => list,
             Self::Pattern(pattern) => pattern,
+            Self::Extension(extension) => extension,
         }
     }
 }
@@ -52,6 +58,8 @@ pub(super) struct Lowered {
     pub(super) tree: IdedExpr,
     pub(super) paths: Vec<Path>,
     pub(super) constants: Vec<Constant>,
+    /// The definitions of the environment that are used.
+    pub(super) definitions: BTreeSet<usize>,
 }
 
 /// The path that a variable of a lowered tree stands for.
@@ -64,23 +72,32 @@ pub(super) fn constant_index(variable: &str) -> Option<usize> {
     variable.strip_prefix('#')?.parse().ok()
 }
 
+/// The definition that a variable of a lowered tree stands for.
+pub(super) fn definition_index(variable: &str) -> Option<usize> {
+    variable.strip_prefix('$')?.parse().ok()
+}
+
 /// Lowers a tree that was checked. Mistakes in constants go to `report`.
 pub(super) fn lower(
     expression: IdedExpr,
     checked: &Checked,
+    environment: &Environment,
     positions: &SourceInfo,
     report: &mut Report<'_>,
 ) -> Lowered {
     let mut lowering = Lowering {
         types: &checked.types,
+        environment,
         positions,
         report,
         locals: Vec::new(),
         paths: Vec::new(),
         constants: Vec::new(),
+        definitions: BTreeSet::new(),
     };
     let tree = lowering.lower(expression);
-    Lowered { tree, paths: lowering.paths, constants: lowering.constants }
+    let Lowering { paths, constants, definitions, .. } = lowering;
+    Lowered { tree, paths, constants, definitions }
 }
 
 /// Functions that go through the whole of the text they are called on.
@@ -100,18 +117,24 @@ const LINEAR: [&str; 11] = [
 
 struct Lowering<'c, 's> {
     types: &'c HashMap<u64, Type>,
+    environment: &'c Environment,
     positions: &'c SourceInfo,
     report: &'c mut Report<'s>,
     /// The variables of the comprehensions around the current place, innermost last.
     locals: Vec<String>,
     paths: Vec<Path>,
     constants: Vec<Constant>,
+    definitions: BTreeSet<usize>,
 }
 
 impl Lowering<'_, '_> {
     fn lower(&mut self, expression: IdedExpr) -> IdedExpr {
         if let Some(path) = self.path(&expression) {
             return self.path_variable(expression.id, path);
+        }
+        if let Some(index) = self.definition(&expression) {
+            self.definitions.insert(index);
+            return IdedExpr { id: expression.id, expr: Expr::Ident(format!("${index}")) };
         }
         let id = expression.id;
         let lowered = match expression.expr {
@@ -137,12 +160,15 @@ impl Lowering<'_, '_> {
 
     /// The path that an expression spells, if it starts at a root that no local variable hides.
     fn path(&self, expression: &IdedExpr) -> Option<Path> {
+        if let Some(index) = self.definition(expression) {
+            return self.environment.definitions().get(index)?.alias.clone();
+        }
         match &expression.expr {
             Expr::Ident(name) => {
                 let absolute = name.strip_prefix('.');
                 let root = absolute.unwrap_or(name);
                 let hidden = absolute.is_none() && self.is_local(name);
-                (!hidden && ROOTS.contains(&root)).then(|| Path {
+                (!hidden && self.environment.is_root(root)).then(|| Path {
                     root: root.to_owned(),
                     steps: Vec::new(),
                     presence: false,
@@ -173,6 +199,18 @@ impl Lowering<'_, '_> {
             }
             _ => None,
         }
+    }
+
+    /// The definition that an expression names, unless a local variable hides it.
+    fn definition(&self, expression: &IdedExpr) -> Option<usize> {
+        let Expr::Select(SelectExpr { operand, field, test: false }) = &expression.expr else { return None };
+        let Expr::Ident(namespace) = &operand.expr else { return None };
+        let absolute = namespace.strip_prefix('.');
+        if absolute.is_none() && self.is_local(namespace) {
+            return None;
+        }
+        let name = format!("{}.{field}", absolute.unwrap_or(namespace));
+        self.environment.definitions().iter().position(|definition| definition.name == name)
     }
 
     fn extended(&self, operand: &IdedExpr, key: Key, optional: bool) -> Option<Path> {
@@ -229,8 +267,18 @@ impl Lowering<'_, '_> {
         }
     }
 
+    /// A call of a function of an extension; the target of a member is the first argument.
+    fn extension_call(&mut self, id: u64, extension: Extension, arguments: Vec<IdedExpr>) -> IdedExpr {
+        let mut all = vec![self.constant(id, Constant::Extension(extension))];
+        all.extend(self.all(arguments));
+        call(id, "@call", all)
+    }
+
     fn global_call(&mut self, id: u64, name: String, arguments: Vec<IdedExpr>) -> IdedExpr {
         let name = name.strip_prefix('.').map_or(name.clone(), str::to_owned);
+        if let Some(extension) = self.environment.extension(&name) {
+            return self.extension_call(id, extension, arguments);
+        }
         let first = arguments.first().map_or(&Type::Dyn, |argument| self.type_of(argument));
         let second = arguments.get(1).map_or(&Type::Dyn, |argument| self.type_of(argument));
         // The interpreter knows the operators of numbers and times whose types are known; the others are ours.
@@ -275,10 +323,17 @@ impl Lowering<'_, '_> {
         let qualified = qualified_name(&target).map(|prefix| format!("{prefix}.{name}"));
         if let Some(qualified) = qualified
             && let qualified = qualified.strip_prefix('.').unwrap_or(&qualified)
-            && super::declarations::overloads(qualified).is_some()
+            && self.environment.overloads(qualified).is_some()
         {
+            if let Some(extension) = self.environment.extension(qualified) {
+                return self.extension_call(id, extension, arguments);
+            }
             let arguments = self.all(arguments);
             return call(id, qualified, arguments);
+        }
+        if let Some(extension) = self.environment.extension(&name) {
+            arguments.insert(0, target);
+            return self.extension_call(id, extension, arguments);
         }
         let function = match name.as_str() {
             "matches" => {

@@ -30,8 +30,16 @@ pub(super) fn on_large_stack<T: Send>(
     })
 }
 
+/// A tree and where its nodes stand in the source.
+pub(super) struct Parsed {
+    pub(super) tree: IdedExpr,
+    pub(super) positions: SourceInfo,
+    /// How many levels deep the tree is.
+    pub(super) depth: usize,
+}
+
 /// Parses `source` and refuses what is nested too deeply.
-pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), ParseError> {
+pub(super) fn parse(source: &str) -> Result<Parsed, ParseError> {
     let (tree, positions) = ENVIRONMENT.parser().parse_with_source_info(source).map_err(|errors| {
         // What the parser makes of a tree that is incomplete tells users nothing that the syntax error did not.
         let (internal, told): (Vec<_>, Vec<_>) = errors
@@ -66,7 +74,7 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), ParseError> 
             nesting.comprehensions
         )));
     }
-    Ok((tree, positions))
+    Ok(Parsed { tree, positions, depth: nesting.depth })
 }
 
 #[derive(Clone, Copy, Default)]

@@ -21,6 +21,8 @@ pub(super) enum Type {
     List(Box<Self>),
     Map(Box<Self>, Box<Self>),
     Optional(Box<Self>),
+    /// A value that an extension made, by the name of its type.
+    Object(&'static str),
     /// The type of a type, as of `int` or `type(x)`.
     Metatype(Box<Self>),
     /// A type still to be found, for example the elements of `[]`.
@@ -103,6 +105,7 @@ impl fmt::Display for Type {
             Self::List(element) => write!(formatter, "list({element})"),
             Self::Map(key, value) => write!(formatter, "map({key}, {value})"),
             Self::Optional(value) => write!(formatter, "optional_type({value})"),
+            Self::Object(name) => formatter.write_str(name),
             Self::Metatype(value) => write!(formatter, "type({value})"),
             Self::Variable(number) => write!(formatter, "_var{number}"),
             Self::Parameter(name) => write!(formatter, "{name}"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use usher_api::{
-    API_VERSION, AuthConfigDocument, Document, IgnoredDocument, ObjectMeta, Problem, SecretDocument,
+    API_VERSION, AuthConfigDocument, AuthorizationPolicyDocument, Document, IgnoredDocument, ObjectMeta, Problem, SecretDocument,
     UnreadableDocument, read_documents,
 };
 
@@ -17,7 +17,7 @@ use super::Filter;
 use super::listing::{Identity, identity};
 use super::objects::{Entry, Kind, Object, ObjectKey};
 use super::problem::{FileProblem, Severity};
-use crate::AuthConfigObject;
+use crate::{AuthConfigObject, AuthorizationPolicyObject};
 
 /// The most bytes of a file. A larger one is not taken in.
 pub const MAX_FILE_SIZE: u64 = 16 << 20;
@@ -146,6 +146,7 @@ impl Contents {
         for document in documents {
             match document {
                 Document::AuthConfig(document) => builder.auth_config(*document),
+                Document::AuthorizationPolicy(document) => builder.authorization_policy(*document),
                 Document::Secret(document) => builder.secret(*document),
                 Document::Ignored(document) => builder.ignored(document),
                 Document::Unreadable(document) => builder.unreadable(document),
@@ -183,6 +184,24 @@ impl Builder<'_> {
         let key = ObjectKey::new(Kind::AuthConfig, &document.metadata);
         let object = AuthConfigObject { document, file: Some(self.file.to_path_buf()) };
         self.add(Entry { key, line, object: Object::AuthConfig(Arc::new(object), in_doubt) });
+    }
+
+    fn authorization_policy(&mut self, mut document: AuthorizationPolicyDocument) {
+        let line = document.lines.find("");
+        let in_doubt = identity_in_doubt(&document.result);
+        self.contents.doubtful |= in_doubt;
+        let nameless = document.metadata.name.is_empty();
+        if in_doubt || self.filter.takes_policy(&document.metadata) {
+            let name = (!nameless).then(|| Kind::AuthorizationPolicy.describe(&document.metadata));
+            self.problems(name, &document.result);
+        }
+        if nameless {
+            // What it denies must not be let in.
+            document.metadata.name = format!("unnamed:{}:{}", self.file.display(), line.unwrap_or_default());
+        }
+        let key = ObjectKey::new(Kind::AuthorizationPolicy, &document.metadata);
+        let object = AuthorizationPolicyObject { document, file: Some(self.file.to_path_buf()) };
+        self.add(Entry { key, line, object: Object::AuthorizationPolicy(Arc::new(object), in_doubt) });
     }
 
     fn secret(&mut self, document: SecretDocument) {

@@ -9,7 +9,7 @@ use usher_api::{ObjectMeta, Secret};
 use super::contents::place;
 use super::listing::FileKey;
 use super::{FileProblem, Filter};
-use crate::{AuthConfigObject, Change};
+use crate::{AuthConfigObject, AuthorizationPolicyObject, Change};
 
 /// An object, whichever document defines it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +22,7 @@ pub(super) struct ObjectKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
     AuthConfig,
+    AuthorizationPolicy,
     Secret,
 }
 
@@ -34,16 +35,18 @@ impl ObjectKey {
         let Self { kind, namespace, name } = self;
         match kind {
             Kind::AuthConfig => Change::AuthConfigGone { namespace, name },
+            Kind::AuthorizationPolicy => Change::AuthorizationPolicyGone { name },
             Kind::Secret => Change::SecretGone { namespace, name },
         }
     }
 }
 
 impl fmt::Display for ObjectKey {
-    /// `Kind namespace/name`
+    /// `Kind namespace/name`, or `Kind name` where there is no namespace.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             Kind::AuthConfig => "AuthConfig",
+            Kind::AuthorizationPolicy => return write!(f, "AuthorizationPolicy {}", self.name),
             Kind::Secret => "Secret",
         };
         write!(f, "{kind} {}/{}", self.namespace, self.name)
@@ -63,6 +66,8 @@ pub(super) struct Entry {
 pub(super) enum Object {
     /// The flag: nobody knows its namespace or labels for sure.
     AuthConfig(Arc<AuthConfigObject>, bool),
+    /// The flag: as above.
+    AuthorizationPolicy(Arc<AuthorizationPolicyObject>, bool),
     Secret(Arc<Secret>),
 }
 
@@ -70,6 +75,7 @@ impl Object {
     fn change(&self) -> Change {
         match self {
             Self::AuthConfig(object, _) => Change::AuthConfig(Arc::clone(object)),
+            Self::AuthorizationPolicy(object, _) => Change::AuthorizationPolicy(Arc::clone(object)),
             Self::Secret(secret) => Change::Secret(Arc::clone(secret)),
         }
     }
@@ -84,6 +90,11 @@ impl Object {
                         && a.metadata == b.metadata
                         && a.hosts == b.hosts
                         && a.result == b.result)
+            }
+            (Self::AuthorizationPolicy(one, _), Self::AuthorizationPolicy(other, _)) => {
+                let (a, b) = (&one.document, &other.document);
+                Arc::ptr_eq(one, other)
+                    || (one.file == other.file && a.metadata == b.metadata && a.result == b.result)
             }
             (Self::Secret(one), Self::Secret(other)) => Arc::ptr_eq(one, other) || one == other,
             _ => false,
@@ -217,6 +228,9 @@ impl Objects {
         match object {
             Object::AuthConfig(object, in_doubt) => {
                 self.filter.takes_auth_config(&object.document.metadata) || (*in_doubt && told)
+            }
+            Object::AuthorizationPolicy(object, in_doubt) => {
+                self.filter.takes_policy(&object.document.metadata) || (*in_doubt && told)
             }
             Object::Secret(secret) => self.filter.takes_secret(&secret.metadata),
         }

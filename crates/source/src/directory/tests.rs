@@ -83,6 +83,13 @@ impl Folder {
                 Change::AuthConfigGone { namespace, name } => {
                     words.push(format!("AuthConfig {namespace}/{} gone", name.replace(&root, "")));
                 }
+                Change::AuthorizationPolicy(object) => {
+                    let document = &object.document;
+                    let name = document.metadata.name.replace(&root, "");
+                    let state = if document.result.is_ok() { "" } else { " broken" };
+                    words.push(format!("AuthorizationPolicy {name}{state}"));
+                }
+                Change::AuthorizationPolicyGone { name } => words.push(format!("AuthorizationPolicy {name} gone")),
                 Change::Secret(secret) => {
                     let key = secret.data.get("k").map(|value| String::from_utf8_lossy(value).into_owned());
                     words.push(format!("Secret {} {}", secret.metadata.id(), key.unwrap_or_default()));
