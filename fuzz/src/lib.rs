@@ -13,19 +13,15 @@ use usher_engine::{
     request::{Address, Metadata, Peer, Port, Time},
 };
 use usher_evaluators::{
-    Resources,
+    Resources, SecretReader, Secrets,
     build_context::Options,
-    resources::{api_keys::ApiKeys, http, oidc::Issuers},
+    resources::http,
 };
 
 /// A compiler with resources of its own. Outbound requests may reach this machine only where `allow_loopback` says so.
 pub fn compiler(allow_loopback: bool) -> Compiler {
     let client = http::Client::new(http::Options { allow_loopback, ..http::Options::default() }).expect("a client");
-    let resources = Resources {
-        api_keys: Arc::new(ApiKeys::new(Selector::default()).expect("random numbers")),
-        issuers: Arc::new(Issuers::new(client.clone())),
-        http: client,
-    };
+    let resources = Resources::new(client, Selector::default()).expect("random numbers");
     Compiler {
         resources: Arc::new(resources),
         metrics: Metrics::register(&prometheus::Registry::new()).expect("an empty registry takes all metrics"),
@@ -37,14 +33,18 @@ pub fn compiler(allow_loopback: bool) -> Compiler {
 /// Takes in a text that is known to be good: its Secrets become API keys, its AuthConfigs plans.
 pub fn load(compiler: &Compiler, text: &str) -> Vec<Compiled> {
     let mut plans = Vec::new();
+    let mut secrets = Secrets::default();
     for document in usher_api::read_documents(text) {
         match document {
             Document::Secret(secret) => {
-                compiler.resources.api_keys.apply(&secret.result.expect("a good Secret"));
+                let secret = secret.result.expect("a good Secret");
+                compiler.resources.api_keys.apply(&secret);
+                secrets.insert(Arc::new(secret));
             }
             Document::AuthConfig(config) => {
                 let config = config.result.expect("a good AuthConfig");
-                plans.push(compiler.compile(&config).expect("an AuthConfig that compiles"));
+                let reader = SecretReader::new(&secrets, &config.metadata.namespace);
+                plans.push(compiler.compile(&config, &reader).expect("an AuthConfig that compiles"));
             }
             other => panic!("neither a Secret nor an AuthConfig: {other:?}"),
         }

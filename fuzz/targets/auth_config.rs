@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use usher_api::{AuthConfig, AuthConfigDocument, Document, Problem, SecretDocument, read_documents};
 use usher_compile::Compiler;
+use usher_evaluators::{SecretReader, Secrets};
 
 static COMPILER: LazyLock<Compiler> = LazyLock::new(|| usher_fuzz::compiler(false));
 
@@ -17,6 +18,7 @@ fuzz_target!(|text: &str| {
                 document.lines.find("spec.authorization.a.opa.rego");
                 compile(&document.result);
             }
+            Document::AuthorizationPolicy(document) => document.result.as_ref().err().into_iter().for_each(|it| are_told(it)),
             Document::Secret(document) => keep(&document),
             Document::Ignored(document) => assert!(!document.kind.is_empty()),
             Document::Unreadable(document) => are_told(&document.problems),
@@ -31,7 +33,7 @@ fuzz_target!(|text: &str| {
 
 fn compile(result: &Result<AuthConfig, Vec<Problem>>) {
     match result {
-        Ok(config) => match COMPILER.compile(config) {
+        Ok(config) => match COMPILER.compile(config, &SecretReader::new(&Secrets::default(), &config.metadata.namespace)) {
             Ok(compiled) => {
                 for host in &compiled.hosts {
                     let text = host.to_string();

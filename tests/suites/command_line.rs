@@ -90,6 +90,57 @@ fn validate_tells_everything_that_is_wrong_with_its_place() {
     }
 }
 
+const POLICY: &str = r#"apiVersion: envoy.kyverno.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: demo}
+spec:
+  variables:
+  - {name: role, expression: 'object.attributes.request.http.headers[?"x-role"].orValue("")'}
+  deny:
+  - {match: 'variables.role == ""', response: 'envoy.Denied(401).WithBody("who?").Response()'}
+  allow:
+  - match: variables.role == "admin"
+    response: envoy.Allowed().WithHeader("x-by", "demo").WithoutHeader("x-role").Response()
+---
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: a}
+spec: {hosts: [a.test]}
+"#;
+
+#[test]
+fn policies_decide_where_there_is_no_auth_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().to_str().unwrap();
+    let file = folder.path().join("policy.yaml");
+    fs::write(&file, POLICY).unwrap();
+    let check = |host: &str, header: &str| usher(&["check", "--config", config, "--host", host, "-H", header, "--explain"]);
+    let cases: &[(&str, &str, i32, &[&str])] = &[
+        ("a.test", "x: 1", 0, &["authconfig: default/a", "verdict: allow"]),
+        ("b.test", "x: 1", 3, &["status: 401", "body: who?", "policy demo: spec.deny[0]: denied"]),
+        ("b.test", "x-role: guest", 3, &["status: 403", "reason: no rule allows the request"]),
+        ("b.test", "x-role: admin", 0, &["the AuthorizationPolicies decide", "x-by: demo", "removed headers: x-role"]),
+    ];
+    for (host, header, expected, texts) in cases {
+        let (status, output, errors) = check(host, header);
+        assert_eq!((status, errors.as_str()), (*expected, ""), "{host} {header}: {output}");
+        for text in *texts {
+            assert!(output.contains(text), "{text:?} of {host} {header} in {output}");
+        }
+    }
+    let (status, output, _) = usher(&["validate", "--config", config]);
+    assert_eq!((status, output.as_str()), (0, "1 AuthConfig valid\n1 AuthorizationPolicy valid\n"));
+
+    fs::write(&file, POLICY.replace("variables.role == \"admin\"", "http.Get(\"http://a\") == null")).unwrap();
+    let (status, output, _) = usher(&["validate", "--config", config]);
+    assert_eq!(status, 1, "{output}");
+    assert!(output.contains("policy.yaml:10: spec.allow[0].match: ERROR"), "{output}");
+    assert!(output.contains("the library `http` is not supported"), "{output}");
+    let (status, output, errors) = check("b.test", "x-role: admin");
+    assert_eq!(status, 4, "{output}{errors}");
+    assert!(errors.contains("AuthorizationPolicy demo: spec.allow[0].match"), "{errors}");
+}
+
 #[test]
 fn validate_accepts_the_quick_start() {
     let (status, output, errors) = usher(&["validate", "--config", QUICKSTART]);

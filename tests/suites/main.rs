@@ -5,10 +5,11 @@
 //! | `command_line` | what the commands print, and how they end |
 //! | `house_rules` | which crate may use which; no forgotten files; documents and examples that are true |
 //! | `with_envoy` | the road through a real Envoy: verdicts, headers, metadata, bodies, TLS, changes, restarts |
-//! | `with_issuer` | tokens of a real OpenID provider: discovery, keys that change, a provider that is away |
+//! | `with_issuer` | tokens of a real OpenID provider: discovery, keys that change, introspection, a provider that is away |
+//! | `with_spicedb` | permissions of a real SpiceDB: outcomes, keys that change, a server that is away |
 //!
-//! The last two need programs that `tests/run` installs. Without them they are skipped with one line, or fail where
-//! the environment variable `CI` is `true`.
+//! `with_envoy` and `with_issuer` need programs that `tests/run` installs. Without them they are skipped with one line,
+//! or fail where the environment variable `CI` is `true`. `with_spicedb` runs where `SPICEDB_BIN` names the program.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,3 +24,4 @@ mod house_rules;
 mod support;
 mod with_envoy;
 mod with_issuer;
+mod with_spicedb;

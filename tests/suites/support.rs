@@ -6,6 +6,7 @@ pub(crate) mod issuer;
 pub(crate) mod parts;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod spicedb;
 pub(crate) mod upstream;
 pub(crate) mod usher;
 pub(crate) mod wait;

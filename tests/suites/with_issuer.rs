@@ -1,4 +1,6 @@
-//! Tokens of a real OpenID provider, found by discovery.
+//! Tokens of a real OpenID provider: verified by discovery, by introspection, and used to ask about their holders.
+
+mod asked_about;
 
 use std::time::Duration;
 

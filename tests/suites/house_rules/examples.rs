@@ -1,4 +1,4 @@
-//! Every AuthConfig that we show is one that we accept.
+//! Every AuthConfig and AuthorizationPolicy that we show is one that we accept.
 
 use std::{fs, path::Path};
 
@@ -57,7 +57,7 @@ fn manifests() -> Vec<Example> {
         .filter(|file| is_yaml(file) && !file.components().any(|part| part.as_os_str() == "templates"))
         .filter_map(|file| {
             let documents = relevant(&fs::read_to_string(&file).unwrap());
-            let has_config = documents.iter().any(|document| is_kind(document, "AuthConfig"));
+            let has_config = documents.iter().any(|document| is_policy(document));
             has_config.then(|| Example { place: shown(&file), documents, is_wrong: false })
         })
         .collect()
@@ -71,7 +71,7 @@ fn fenced(document: &Path) -> Vec<Example> {
     let secrets: Vec<_> = all.filter(|document| is_kind(document, "Secret")).collect();
     let mut examples = Vec::new();
     for (line, is_wrong, block) in &blocks {
-        for config in relevant(block).into_iter().filter(|document| is_kind(document, "AuthConfig")) {
+        for config in relevant(block).into_iter().filter(|document| is_policy(document)) {
             let mut documents = vec![config];
             documents.extend(secrets.iter().cloned());
             let place = format!("{}:{line}", shown(document));
@@ -98,7 +98,7 @@ fn blocks(text: &str) -> Vec<(usize, bool, String)> {
     blocks
 }
 
-/// The AuthConfigs and Secrets of a YAML stream.
+/// The AuthConfigs, AuthorizationPolicies and Secrets of a YAML stream.
 fn relevant(stream: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for line in stream.lines() {
@@ -109,8 +109,13 @@ fn relevant(stream: &str) -> Vec<String> {
             document.push('\n');
         }
     }
-    documents.retain(|document| is_kind(document, "AuthConfig") || is_kind(document, "Secret"));
+    documents.retain(|document| is_policy(document) || is_kind(document, "Secret"));
     documents
+}
+
+/// What is compiled: the others are only referred to.
+fn is_policy(document: &str) -> bool {
+    is_kind(document, "AuthConfig") || document.contains("apiVersion: envoy.kyverno.io/")
 }
 
 fn is_kind(document: &str, kind: &str) -> bool {

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use crate::support::workspace::metadata;
 
 /// Every crate and the crates of ours that it may use. `docs/ARCHITECTURE.md` says why.
-const ARROWS: [(&str, &[&str]); 9] = [
-    ("cli", &["api", "compile", "engine", "evaluators", "expr", "proto", "server", "source"]),
+const ARROWS: [(&str, &[&str]); 11] = [
+    ("cli", &["api", "compile", "engine", "evaluators", "expr", "kubernetes", "proto", "server", "source"]),
+    ("kubernetes", &["evaluators"]),
     ("source", &["api"]),
-    ("compile", &["evaluators", "engine", "expr", "api"]),
+    ("compile", &["evaluators", "policy", "engine", "expr", "api"]),
     ("server", &["engine", "proto"]),
     ("evaluators", &["engine", "expr", "api", "proto"]),
+    ("policy", &["engine", "expr", "api"]),
     ("engine", &["expr"]),
     ("api", &[]),
     ("expr", &[]),

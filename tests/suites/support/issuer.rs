@@ -10,13 +10,21 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{http::Request, parts, ports::free_port, process::Process, wait::until, workspace::root};
+use super::{
+    http::{Request, Response},
+    parts,
+    ports::free_port,
+    process::Process,
+    wait::until,
+    workspace::root,
+};
 
 /// The audience for which the provider makes tokens that are JWTs.
 pub(crate) const API: &str = "https://talker-api.example";
 
-/// `machine:s3cret`, the client of the provider, as its credentials are sent.
-const CLIENT: &str = "Basic bWFjaGluZTpzM2NyZXQ=";
+/// Clients of the provider, as their credentials are sent: `machine:s3cret` and `introspector:intro`.
+const MACHINE: &str = "Basic bWFjaGluZTpzM2NyZXQ=";
+const INTROSPECTOR: &str = "Basic aW50cm9zcGVjdG9yOmludHJv";
 
 /// A provider that may be up or down, always at the same URL.
 #[derive(Debug)]
@@ -75,16 +83,36 @@ impl Issuer {
     pub(crate) fn token(&self, resource: Option<&str>) -> String {
         let mut form = "grant_type=client_credentials&scope=read".to_owned();
         form.extend(resource.map(|resource| format!("&resource={resource}")));
+        self.post("/token", MACHINE, &form).json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A token of Alice's: opaque, or a JWT. The provider accepts either at its UserInfo endpoint.
+    pub(crate) fn user_token(&self, is_jwt: bool) -> String {
+        let target = if is_jwt { "/test/user-token?format=jwt" } else { "/test/user-token" };
+        self.post(target, "", "").json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// What the provider tells about a token.
+    pub(crate) fn introspect(&self, token: &str) -> Value {
+        self.post("/token/introspection", INTROSPECTOR, &format!("token={token}")).json()
+    }
+
+    /// Takes an opaque [`token`](Self::token) back.
+    pub(crate) fn revoke(&self, token: &str) {
+        self.post("/token/revocation", MACHINE, &format!("token={token}"));
+    }
+
+    fn post(&self, target: &str, authorization: &str, form: &str) -> Response {
         let response = Request {
             method: "POST",
-            target: "/token",
-            headers: &[("authorization", CLIENT), ("content-type", "application/x-www-form-urlencoded")],
+            target,
+            headers: &[("authorization", authorization), ("content-type", "application/x-www-form-urlencoded")],
             body: form.as_bytes(),
             ..Request::default()
         };
         let response = response.send(self.port).unwrap();
-        assert_eq!(response.status, 200, "{}", response.text());
-        response.json()["access_token"].as_str().unwrap().to_owned()
+        assert_eq!(response.status, 200, "{target}: {}", response.text());
+        response
     }
 }
 

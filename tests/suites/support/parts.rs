@@ -35,11 +35,23 @@ pub(crate) fn issuer() -> Option<()> {
     missing(&TOLD, "with_issuer", "node or the package oidc-provider is not installed")
 }
 
+/// The binary of SpiceDB: what `SPICEDB_BIN` names. None means: skip the test.
+pub(crate) fn spicedb() -> Option<PathBuf> {
+    static TOLD: Once = Once::new();
+    let named = env::var_os("SPICEDB_BIN").map(PathBuf::from);
+    if named.is_none() {
+        TOLD.call_once(|| skipped("with_spicedb", "SPICEDB_BIN is not set"));
+    }
+    named
+}
+
 fn missing<T>(told: &Once, suite: &str, why: &str) -> Option<T> {
     assert_ne!(env::var("CI").as_deref(), Ok("true"), "{why}; tests/run installs it");
-    told.call_once(|| {
-        // Written to the stream itself, because what tests print is shown only if they fail.
-        let _ = writeln!(io::stderr(), "SKIPPED: suite {suite}: {why}; tests/run installs it");
-    });
+    told.call_once(|| skipped(suite, &format!("{why}; tests/run installs it")));
     None
+}
+
+fn skipped(suite: &str, why: &str) {
+    // Written to the stream itself, because what tests print is shown only if they fail.
+    let _ = writeln!(io::stderr(), "SKIPPED: suite {suite}: {why}");
 }
