@@ -455,8 +455,9 @@ fn policies_are_told_from_others_of_their_name() {
     ] {
         assert_eq!(read(&policy(version, kind, spec)), [expected], "{version} {kind} {spec}");
     }
-    let text = policy("envoy.kyverno.io/v1alpha1", "AuthorizationPolicy", "\n  failurePolicy: Maybe\n  deny:\n  - match: a")
-        + "status: {}\nextra: 1\n";
+    let text =
+        policy("envoy.kyverno.io/v1alpha1", "AuthorizationPolicy", "\n  failurePolicy: Maybe\n  deny:\n  - match: a")
+            + "status: {}\nextra: 1\n";
     let documents = read_documents(&text);
     let [Document::AuthorizationPolicy(document)] = documents.as_slice() else { panic!("{text}") };
     assert_eq!(

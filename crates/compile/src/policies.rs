@@ -69,7 +69,11 @@ impl PolicySet {
 
     /// Takes a policy out.
     pub(crate) fn remove(&mut self, name: &str) -> Option<PolicyReport> {
-        self.policies.remove(name).map(|_| PolicyReport { name: name.to_owned(), state: State::Gone, problems: Vec::new() })
+        self.policies.remove(name).map(|_| PolicyReport {
+            name: name.to_owned(),
+            state: State::Gone,
+            problems: Vec::new(),
+        })
     }
 
     /// What all of them do with a request; `None` without any. A policy of which nothing is known might deny every

@@ -62,6 +62,8 @@ struct Config {
     age: Age,
     hosts: Vec<HostPattern>,
     plan: Arc<Plan>,
+    /// The Secrets that the plan was made with, if it is one that compiled.
+    secrets: BTreeMap<String, SecretUse>,
     /// Whether the plan is one that compiled.
     good: bool,
 }
@@ -148,11 +150,26 @@ impl Workspace {
         let result = guarded(&auth_config.spec.hosts, || self.compiler.compile(auth_config, &reader));
         let secrets = reader.into_asked_for();
         let given = (!secrets.is_empty()).then(keep);
-        self.references.set(AuthConfigId::of(metadata), secrets);
         match result {
-            Ok(compiled) => self.accept(metadata, given, compiled, update),
-            Err(refused) => self.refuse(metadata, given, refused, update),
+            Ok(compiled) => {
+                self.references.set(AuthConfigId::of(metadata), secrets.clone());
+                self.accept(metadata, given, secrets, compiled, update);
+            }
+            Err(refused) => {
+                self.keep_references(AuthConfigId::of(metadata), secrets);
+                self.refuse(metadata, given, refused, update);
+            }
         }
+    }
+
+    /// Notes the Secrets of a version that is refused, with those of the version that serves on instead.
+    fn keep_references(&mut self, id: AuthConfigId, mut secrets: BTreeMap<String, SecretUse>) {
+        let serving = self.configs.get(&id).filter(|config| config.good).map(|config| &config.secrets);
+        for (name, used_for) in serving.into_iter().flatten() {
+            let known = secrets.entry(name.clone()).or_insert(*used_for);
+            *known = (*known).max(*used_for);
+        }
+        self.references.set(id, secrets);
     }
 
     /// Takes in an AuthConfig that could not even be read: only its name and, as far as they are readable, its hosts
@@ -165,7 +182,7 @@ impl Workspace {
         update: &mut Update,
     ) {
         let hosts = compile::hosts(hosts, &mut Problems::default());
-        self.references.remove(&AuthConfigId::of(metadata));
+        self.keep_references(AuthConfigId::of(metadata), BTreeMap::new());
         self.refuse(metadata, None, Refused { hosts, problems }, update);
     }
 
@@ -181,17 +198,20 @@ impl Workspace {
     }
 
     /// Takes in a Secret, new or changed. Its API key works from now on, and an earlier one no longer; AuthConfigs that
-    /// name the Secret are compiled again.
+    /// name the Secret are compiled again. One that does not compile, and was told by the Secret whom to believe, does not
+    /// serve on with what the Secret said before.
     pub fn set_secret(&mut self, secret: &Arc<Secret>, update: &mut Update) {
         let metadata = &secret.metadata;
-        if self.secrets.get(&metadata.namespace, &metadata.name).is_some_and(|known| known == secret) {
+        let known = self.secrets.get(&metadata.namespace, &metadata.name);
+        if known.is_some_and(|known| known == secret) {
             return;
         }
+        let says_something_else = known.is_some_and(|known| known.data != secret.data);
         self.compiler.resources.api_keys.apply(secret);
         self.compiler.resources.authorities.apply(secret);
         self.secrets.insert(Arc::clone(secret));
-        for (id, _) in self.references.to(&metadata.namespace, &metadata.name) {
-            self.compile_again(&id, update);
+        for (id, used_for) in self.references.to(&metadata.namespace, &metadata.name) {
+            self.compile_again(&id, says_something_else && used_for == SecretUse::Trust, update);
         }
     }
 
@@ -202,12 +222,7 @@ impl Workspace {
         self.compiler.resources.authorities.remove(namespace, name);
         self.secrets.remove(namespace, name);
         for (id, used_for) in self.references.to(namespace, name) {
-            if let Some(config) = self.configs.get_mut(&id)
-                && used_for == SecretUse::Trust
-            {
-                config.good = false;
-            }
-            self.compile_again(&id, update);
+            self.compile_again(&id, used_for == SecretUse::Trust, update);
         }
     }
 
@@ -235,19 +250,38 @@ impl Workspace {
         Some(Arc::new(Plan { namespace, name, kind, meters }))
     }
 
-    fn compile_again(&mut self, id: &AuthConfigId, update: &mut Update) {
-        if let Some(given) = self.configs.get(id).and_then(|config| config.given.clone()) {
+    /// Compiles again what was given last. `distrusted`: the version that serves now must not serve on if that fails.
+    fn compile_again(&mut self, id: &AuthConfigId, distrusted: bool, update: &mut Update) {
+        let Some(config) = self.configs.get_mut(id) else { return };
+        config.good &= !distrusted;
+        if let Some(given) = config.given.clone() {
             self.take_in(&given, || Arc::clone(&given), update);
+        } else if distrusted {
+            // Only its name could be read of what was given last.
+            let (namespace, name) = (id.namespace.to_string(), id.name.to_string());
+            let problem = "a Secret that an earlier version trusted has changed, and this one cannot be read";
+            let problems = vec![Problem { path: "spec".to_owned(), message: problem.to_owned() }];
+            let refused = Refused { hosts: config.hosts.clone(), problems };
+            self.references.remove(id);
+            self.refuse(&ObjectMeta { namespace, name, ..ObjectMeta::default() }, None, refused, update);
         }
     }
 
-    fn accept(&mut self, metadata: &ObjectMeta, given: Option<Arc<AuthConfig>>, compiled: Compiled, update: &mut Update) {
+    fn accept(
+        &mut self,
+        metadata: &ObjectMeta,
+        given: Option<Arc<AuthConfig>>,
+        secrets: BTreeMap<String, SecretUse>,
+        compiled: Compiled,
+        update: &mut Update,
+    ) {
         let id = AuthConfigId::of(metadata);
         let config = Config {
             given,
             age: self.age(&id, metadata),
             hosts: compiled.hosts,
             plan: Arc::new(compiled.plan),
+            secrets,
             good: true,
         };
         self.replace(&id, config, update);
@@ -272,7 +306,8 @@ impl Workspace {
                 let meters = self.compiler.metrics.plan(&id.namespace, &id.name);
                 let plan = Plan::broken(id.namespace.clone(), id.name.clone(), meters, problem);
                 let age = self.age(&id, metadata);
-                let config = Config { given, age, hosts: refused.hosts, plan: Arc::new(plan), good: false };
+                let (plan, secrets) = (Arc::new(plan), BTreeMap::new());
+                let config = Config { given, age, hosts: refused.hosts, plan, secrets, good: false };
                 self.replace(&id, config, update);
                 State::Nothing
             }

@@ -283,6 +283,40 @@ async fn without_the_secret_that_told_whom_to_believe_nobody_is_believed() {
     }
 }
 
+/// An earlier version that serves on, because the last one does not compile or cannot be read, believes nobody with what
+/// a Secret does not say any more.
+#[tokio::test]
+async fn an_earlier_version_does_not_outlive_whom_it_believed() {
+    let valid = format!("{SECRET}---\n{}", naming(TRUST));
+    let unreadable = naming("authentication: 7");
+    let (emptied, labelled) = (SECRET.replace("k: one", "other: one"), SECRET.replace("name: s", "name: s, labels: {a: b}"));
+    for (last, after, verdict) in [
+        (naming(TRUST), Some(&*emptied), "named UNAVAILABLE"),
+        (broken("named", "named.test"), Some(&emptied), "named UNAVAILABLE"),
+        (broken("named", "named.test"), None, "named UNAVAILABLE"),
+        (broken("named", "named.test"), Some(&labelled), "named OK"),
+        (unreadable.clone(), Some(&emptied), "named UNAVAILABLE"),
+        (unreadable.clone(), None, "named UNAVAILABLE"),
+        (unreadable.clone(), Some(&labelled), "named OK"),
+    ] {
+        let mut served = Served::new(false);
+        served.apply(&valid);
+        served.apply(&last);
+        assert_eq!(served.verdict("named.test").await, "named OK", "{last}");
+        match after {
+            Some(secret) => _ = served.apply(secret),
+            None => {
+                let mut update = Update::default();
+                served.workspace.remove_secret("default", "s", &mut update);
+                served.publish(update);
+            }
+        }
+        assert_eq!(served.verdict("named.test").await, verdict, "{last} {after:?}");
+        served.apply(&valid);
+        assert_eq!(served.verdict("named.test").await, "named OK", "{last} {after:?}");
+    }
+}
+
 #[tokio::test]
 async fn series_go_with_their_configuration() {
     let mut served = Served::new(false);

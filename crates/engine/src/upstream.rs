@@ -96,6 +96,22 @@ impl<'r> UpstreamRequest<'r> {
         self.set_header(name, value);
     }
 
+    /// Empties a header that is as the client sent it. It is not taken out, because gateways exist that refuse answers
+    /// which take out anything.
+    pub(crate) fn empty_header_of_client(&mut self, name: &str) {
+        let is_ours = self.headers.iter().any(|(present, _)| present == name);
+        if !is_ours && self.header(name).is_some_and(|value| !value.is_empty()) {
+            self.set_header(name, "");
+        }
+    }
+
+    /// Takes out the query parameters of that name, unless one is set.
+    pub(crate) fn remove_query_parameter_of_client(&mut self, name: &str) {
+        if !self.query_parameters.iter().any(|(present, _)| present == name) {
+            self.remove_query_parameter(name);
+        }
+    }
+
     /// The changes, without those that change nothing in the query.
     pub(crate) fn into_additions(self) -> Additions {
         let remove_query_parameters = self.parameters_to_remove();

@@ -1,4 +1,5 @@
-//! What are the upstream, the client and the gateway told? Each item on its own: one that fails is left out.
+//! What are the upstream, the client and the gateway told? Each item on its own: one that fails is left out. What the
+//! client sent under its name does not take its place.
 
 use std::{
     ops::ControlFlow,
@@ -38,6 +39,10 @@ pub(crate) async fn run(
     let mut delivered = Delivered { upstream, response_headers: Vec::new(), dynamic_metadata: Map::new() };
     for group in rules.response.groups() {
         for (item, value) in group_results(group, context).await {
+            let Some(value) = value else {
+                delivered.leave_out(&item.delivery);
+                continue;
+            };
             delivered.add(&item.delivery, &value);
             context.add(Phase::Response, item.step.name.clone(), value);
         }
@@ -55,8 +60,11 @@ fn not_removed(rule: &Arc<str>) -> Decided {
 }
 
 /// The results in the order of the rules, whichever of them ended first: it says which of two items of one header
-/// comes first.
-async fn group_results<'p>(group: &'p [ResponseItem], context: &Context<'_>) -> Vec<(&'p ResponseItem, Arc<Value>)> {
+/// comes first. An item that failed has no value.
+async fn group_results<'p>(
+    group: &'p [ResponseItem],
+    context: &Context<'_>,
+) -> Vec<(&'p ResponseItem, Option<Arc<Value>>)> {
     let mut found = Vec::new();
     let mut running = FuturesUnordered::new();
     for (index, item) in group.iter().enumerate() {
@@ -73,11 +81,11 @@ async fn group_results<'p>(group: &'p [ResponseItem], context: &Context<'_>) -> 
     found.sort_unstable_by_key(|(index, ..)| *index);
     found
         .into_iter()
-        .filter_map(|(_, item, outcome)| match outcome {
-            Ok(value) => Some((item, value)),
+        .map(|(_, item, outcome)| match outcome {
+            Ok(value) => (item, Some(value)),
             Err(failure) => {
                 tracing::debug!(rule = &*item.step.name, reason = failure.detail(), "cannot build response item");
-                None
+                (item, None)
             }
         })
         .collect()
@@ -97,15 +105,23 @@ impl Delivered<'_> {
             Delivery::DynamicMetadata(name) => {
                 self.dynamic_metadata.insert(name.clone(), value.clone());
             }
-            // Null leaves the item out. That does not protect a name against what the client sent: a configuration
-            // that must overwrite gives a value in any case.
-            _ if value.is_null() => {}
+            _ if value.is_null() => self.leave_out(delivery),
             Delivery::Header { name, action } => self.upstream.deliver_header(name, text(), *action),
             Delivery::ResponseHeader { name, action } => {
                 let value = clean(text());
                 add_response_header(&mut self.response_headers, name, value, *action);
             }
             Delivery::QueryParameter(name) => self.upstream.set_query_parameter(name, text()),
+        }
+    }
+
+    /// An item that would have replaced what the client sent must not make the upstream take that for ours, just because
+    /// there is nothing to say about this caller.
+    fn leave_out(&mut self, delivery: &Delivery) {
+        match delivery {
+            Delivery::Header { name, action: HeaderAction::Overwrite } => self.upstream.empty_header_of_client(name),
+            Delivery::QueryParameter(name) => self.upstream.remove_query_parameter_of_client(name),
+            Delivery::Header { .. } | Delivery::ResponseHeader { .. } | Delivery::DynamicMetadata(_) => {}
         }
     }
 }

@@ -96,11 +96,7 @@ impl Evaluator for KubernetesTokenReview {
             Ok(token) => token,
             Err(failure) => return Evaluation::failure(failure),
         };
-        let audiences = if self.audiences.is_empty() {
-            vec![Host::parse(&context.request().parts().host).name.into_owned()]
-        } else {
-            self.audiences.clone()
-        };
+        let audiences = if self.audiences.is_empty() { vec![requested_host(context)] } else { self.audiences.clone() };
         // An empty audience could be taken for none, which stands for the Kubernetes API itself.
         if token.len() > MAX_TOKEN || audiences.iter().any(String::is_empty) {
             return Evaluation::failure(not_authenticated());
@@ -111,9 +107,20 @@ impl Evaluator for KubernetesTokenReview {
         }
     }
 
+    /// Without audiences of the rule the host is a part of it: a token that is meant for one host of the AuthConfig must
+    /// not be found in the cache for another.
     fn credential<'a>(&self, context: &'a Context<'a>) -> Result<Option<Cow<'a, str>>, Failure> {
-        self.credentials.require(context).map(Some)
+        let token = self.credentials.require(context)?;
+        Ok(Some(if self.audiences.is_empty() {
+            Cow::Owned(format!("{}\0{token}", requested_host(context)))
+        } else {
+            token
+        }))
     }
+}
+
+fn requested_host(context: &Context<'_>) -> String {
+    Host::parse(&context.request().parts().host).name.into_owned()
 }
 
 async fn review(reviews: &dyn Reviews, token: String, audiences: Vec<String>, timeout: Option<Duration>) -> Outcome {
@@ -187,6 +194,21 @@ mod tests {
             assert_eq!(*identity, json!({"authenticated": true, "user": {"username": "joe"}}), "{host}");
             let limit = Some(Duration::from_millis(70));
             assert_eq!(reviews.asked(), [(json!({"token": "t", "audiences": expected}), limit)], "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_cached_for_one_host_is_not_found_for_another() {
+        let credential = |spec: Value, host: &str| {
+            let rule = rule(Some(Scripted::broken()), spec);
+            let request = request(host, Some("Bearer t"));
+            let context = Context::new(&request, None, None);
+            rule.credential(&context).unwrap().map(Cow::into_owned)
+        };
+        assert_ne!(credential(json!({}), "a.test"), credential(json!({}), "b.test"));
+        assert_eq!(credential(json!({}), "A.test:80"), credential(json!({}), "a.test"));
+        for host in ["a.test", "b.test"] {
+            assert_eq!(credential(json!({"audiences": ["a"]}), host).as_deref(), Some("t"));
         }
     }
 

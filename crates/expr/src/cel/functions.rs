@@ -141,7 +141,9 @@ fn optional_lookup<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
 /// The member or element at `key` if it is there: what is not there, but would read as an empty value, is not.
 fn look_up<'b, 'v>(container: CowVal<'b, 'v>, key: &dyn Val) -> Outcome<'b, 'v> {
     let found = match container.get_type().kind() {
-        Kind::Map | Kind::Unspecified if is_member(container.as_ref(), key).unwrap_or(false) => Some(element(container, key)?),
+        Kind::Map | Kind::Unspecified if is_member(container.as_ref(), key).unwrap_or(false) => {
+            Some(element(container, key)?)
+        }
         Kind::List => element(container, key).ok(),
         _ => None,
     };

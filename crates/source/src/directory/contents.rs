@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use usher_api::{
-    API_VERSION, AuthConfigDocument, AuthorizationPolicyDocument, Document, IgnoredDocument, ObjectMeta, Problem, SecretDocument,
-    UnreadableDocument, read_documents,
+    API_VERSION, AuthConfigDocument, AuthorizationPolicyDocument, Document, IgnoredDocument, ObjectMeta, Problem,
+    SecretDocument, UnreadableDocument, read_documents,
 };
 
 use super::Filter;

@@ -93,8 +93,7 @@ impl Object {
             }
             (Self::AuthorizationPolicy(one, _), Self::AuthorizationPolicy(other, _)) => {
                 let (a, b) = (&one.document, &other.document);
-                Arc::ptr_eq(one, other)
-                    || (one.file == other.file && a.metadata == b.metadata && a.result == b.result)
+                Arc::ptr_eq(one, other) || (one.file == other.file && a.metadata == b.metadata && a.result == b.result)
             }
             (Self::Secret(one), Self::Secret(other)) => Arc::ptr_eq(one, other) || one == other,
             _ => false,

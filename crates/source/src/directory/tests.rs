@@ -89,7 +89,9 @@ impl Folder {
                     let state = if document.result.is_ok() { "" } else { " broken" };
                     words.push(format!("AuthorizationPolicy {name}{state}"));
                 }
-                Change::AuthorizationPolicyGone { name } => words.push(format!("AuthorizationPolicy {name} gone")),
+                Change::AuthorizationPolicyGone { name } => {
+                    words.push(format!("AuthorizationPolicy {} gone", name.replace(&root, "")));
+                }
                 Change::Secret(secret) => {
                     let key = secret.data.get("k").map(|value| String::from_utf8_lossy(value).into_owned());
                     words.push(format!("Secret {} {}", secret.metadata.id(), key.unwrap_or_default()));

@@ -60,6 +60,46 @@ async fn an_allow_carries_what_the_items_and_lists_say() {
     assert!(additions.dynamic_metadata.is_empty());
 }
 
+/// An item without a value, or one that fails, does not let the client say what only we may say.
+#[tokio::test]
+async fn what_the_client_sent_does_not_pass_for_an_item_that_is_left_out() {
+    let null = || Told::Now(Ok(Arc::new(Value::Null)));
+    let item = |name: &str, told, delivery| ResponseItem { step: step(name, 0, told), delivery };
+    let upstream = |name: &str, action| Delivery::Header { name: name.to_owned(), action };
+    let query = |name: &str| Delivery::QueryParameter(name.to_owned());
+    let value = |text: &str| Told::Now(Ok(Arc::new(json!(text))));
+    let scenario = Scenario {
+        identity: vec![rule("i", 0, yes())],
+        response: vec![
+            item("a", null(), header("x-null")),
+            item("b", denied("no"), header("x-denied")),
+            item("c", Told::PanicLater, header("x-panic")),
+            item("d", null(), header("x-absent")),
+            item("e1", value("ours"), header("x-twice")),
+            item("e2", null(), header("x-twice")),
+            item("f", null(), upstream("x-append", HeaderAction::Append)),
+            item("g", null(), upstream("x-add", HeaderAction::AddIfAbsent)),
+            item("h", denied("no"), query("q")),
+            item("j1", value("ours"), query("set")),
+            item("j2", null(), query("set")),
+        ],
+        ..Scenario::default()
+    };
+    let headers = ["x-null", "x-denied", "x-panic", "x-twice", "x-append", "x-add"];
+    let request = Request::new(RequestParts {
+        path: "/?q=1&set=2".to_owned(),
+        headers: headers.iter().map(|name| ((*name).to_owned(), "forged".to_owned())).collect(),
+        ..RequestParts::default()
+    });
+    let Verdict::Allow(allow) = check(&scenario.plan(), &request, None, None).await else { panic!("not allowed") };
+    let additions = allow.into_additions();
+    let pairs = [("x-null", ""), ("x-denied", ""), ("x-panic", ""), ("x-twice", "ours")];
+    assert_eq!(additions.headers, pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(additions.remove_headers, Vec::<String>::new());
+    assert_eq!(additions.query_parameters, [("set".to_owned(), "ours".to_owned())]);
+    assert_eq!(additions.remove_query_parameters, ["q"]);
+}
+
 /// Takes out the header `x-key`, the parameter `key` and the cookie `key`, or panics.
 #[derive(Debug)]
 struct Remove {

@@ -7,7 +7,8 @@
 //!
 //! A value is in quotes, in which a backslash takes the next character literally, or it has no quote at all. Anything
 //! else is refused: with an opening quote somewhere, a client could make the elements that a proxy appends appear to be
-//! parts of its own.
+//! parts of its own. So is an element with two certificates: proxies write one, and names of the client, such as its
+//! `URI`, as they are, even with a semicolon and a second `Cert` in them.
 
 use std::borrow::Cow;
 
@@ -76,10 +77,13 @@ impl<'a> Element<'a> {
                 element.is_blank = false;
                 let field;
                 (field, after) = Field::read(value)?;
-                match name.trim() {
-                    name if name.eq_ignore_ascii_case("cert") => element.cert = Some(field),
-                    name if name.eq_ignore_ascii_case("chain") => element.chain = Some(field),
-                    _ => {}
+                let earlier = match name.trim() {
+                    name if name.eq_ignore_ascii_case("cert") => element.cert.replace(field),
+                    name if name.eq_ignore_ascii_case("chain") => element.chain.replace(field),
+                    _ => None,
+                };
+                if earlier.is_some() {
+                    return Err(MALFORMED);
                 }
             }
             let mut characters = after.chars();
@@ -154,7 +158,9 @@ mod tests {
             (r#"Hash=a;Chain="c1""#, Ok("c1"), Ok("c1")),
             (r#"Chain="c1";Cert="c2""#, Ok("c2"), Ok("c2")),
             (r#"Chain="c1";Cert="""#, Ok("c1"), Ok("c1")),
-            (r#"Cert="c1";cert="c2""#, Ok("c2"), Ok("c2")),
+            (r#"Cert="c1";cert="c2""#, WRONG, WRONG),
+            (r#"Hash=a;Cert="c1";URI=spiffe://x;Cert="c2""#, WRONG, WRONG),
+            (r#"Chain="c1";URI=x;Chain=c2"#, WRONG, WRONG),
             (r#"Cert="c1",Cert="c2""#, Ok("c1"), Ok("c2")),
             (r#"Cert="c1", Cert="c2", Cert="c3""#, Ok("c1"), Ok("c3")),
             (r#"Hash=a,Cert="c2""#, NO_CERTIFICATE, Ok("c2")),

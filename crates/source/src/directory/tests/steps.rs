@@ -56,6 +56,26 @@ fn only_differences_are_told() {
 }
 
 #[test]
+fn policies_have_names_and_no_namespaces() {
+    let policy = |name: &str, spec: &str| {
+        format!("apiVersion: envoy.kyverno.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name}\nspec: {spec}\n")
+    };
+    let options = Options { watch_namespace: Some("other".to_owned()), ..Options::default() };
+    let mut steps = Steps::with(&[("a.yaml", policy("{name: p, namespace: n}", "{}"))], &options);
+    assert_eq!(steps.put("a.yaml", policy("{name: p, namespace: m}", "{}")), NOTHING);
+    assert_eq!(steps.put("a.yaml", policy("{name: p}", "{failurePolicy: Ignore}")), ["AuthorizationPolicy p"]);
+    let told = steps.put("a.yaml", policy("{name: p}", "{rules: []}"));
+    assert_eq!(told.first().map(String::as_str), Some("AuthorizationPolicy p broken"));
+    steps.put("a.yaml", policy("{name: p}", "{}"));
+    let told = steps.put("b.yaml", policy("{}", "{}"));
+    assert_eq!(told.first().map(String::as_str), Some("AuthorizationPolicy unnamed:b.yaml:1 broken"));
+    steps.folder.remove("b.yaml");
+    assert_eq!(steps.look(), ["AuthorizationPolicy unnamed:b.yaml:1 gone", "all is well"]);
+    steps.folder.remove("a.yaml");
+    assert_eq!(steps.look(), ["AuthorizationPolicy p gone"]);
+}
+
+#[test]
 fn a_document_that_moves_is_a_change_and_no_removal() {
     for (from, to) in [("a.yaml", "b.yaml"), ("b.yaml", "a.yaml")] {
         let mut steps = Steps::new(&[(from, documents(&[auth_config("x", "x.test"), secret("s", "1")]))]);

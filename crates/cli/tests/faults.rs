@@ -160,6 +160,20 @@ const EVALUATORS: &[Asks] = &[
         but: &[],
     },
     Asks {
+        name: "kubernetesTokenReview",
+        rules: "authentication: {a: {kubernetesTokenReview: {audiences: [x], timeout: 300}}}",
+        healthy: &[],
+        expected: "UNAVAILABLE",
+        but: &[],
+    },
+    Asks {
+        name: "kubernetesSubjectAccessReview",
+        rules: "authorization: {z: {kubernetesSubjectAccessReview: {user: {value: ann}, timeout: 300}}}",
+        healthy: &[],
+        expected: "UNAVAILABLE",
+        but: &[],
+    },
+    Asks {
         name: "callback",
         rules: "callbacks: {c: {http: {url: '{url}/c', method: POST}}}",
         healthy: &[],
@@ -174,12 +188,27 @@ const TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.e30.AAAA";
 struct Served {
     index: HostIndex,
     resources: Arc<Resources>,
+    /// Where the kubeconfig is.
+    folder: tempfile::TempDir,
 }
 
-/// Serves these rules on `faulty.test`, and on `fine.test` nothing that asks anybody.
-fn serve(rules: &str) -> Served {
+/// Serves these rules on `faulty.test`, and on `fine.test` nothing that asks anybody. The Kubernetes API is at `server`.
+fn serve(rules: &str, server: &Server) -> Served {
     let options = http::Options { allow_loopback: true, ..http::Options::default() };
-    let resources = Arc::new(Resources::new(http::Client::new(options).unwrap(), Selector::default()).unwrap());
+    let mut resources = Resources::new(http::Client::new(options).unwrap(), Selector::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let cluster = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server.url}}],
+        "users": [{"name": "u", "user": {"token": "hush"}}],
+    });
+    std::fs::write(&kubeconfig, cluster.to_string()).unwrap();
+    resources.kubernetes = Some(Arc::new(usher_kubernetes::Cluster::from_kubeconfig(vec![kubeconfig])));
+    let resources = Arc::new(resources);
     let compiler = Compiler {
         resources: Arc::clone(&resources),
         metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
@@ -207,7 +236,7 @@ fn serve(rules: &str) -> Served {
     }
     let index = HostIndex::default();
     index.publish(update.hosts);
-    Served { index, resources }
+    Served { index, resources, folder }
 }
 
 impl Served {
@@ -232,7 +261,7 @@ async fn every_fault_of_every_dependency_leads_to_the_verdict_it_must() {
         for fault in FAULTS {
             let server = Server::start(fault, asks.healthy).await;
             let rules = asks.rules.replace("{url}", &server.url).replace("{authority}", &server.authority);
-            let served = serve(&rules);
+            let served = serve(&rules, &server);
             let expected = asks.but.iter().find(|(but, _)| *but == fault).map_or(asks.expected, |(_, word)| word);
             // While one host waits for its dependency, the other is answered.
             let (verdict, others) = tokio::join!(served.check("faulty.test"), async {
@@ -249,7 +278,7 @@ async fn every_fault_of_every_dependency_leads_to_the_verdict_it_must() {
             if others > Duration::from_millis(250) {
                 wrong.push(format!("{}, {fault:?}: the other host took {others:?} for 50 checks", asks.name));
             }
-            drop(served.resources);
+            drop((served.resources, served.folder));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
