@@ -29,7 +29,7 @@ fn the_quick_start_decides_as_its_guide_says() {
         (&["--host", "keys.example.com", "-H", "Authorization: apikey quickstart-key-of-ann"], 0, &["verdict: allow"]),
         (&["--host", "keys.example.com", "-H", "Authorization: APIKEY wrong"], 3, &["the API Key provided is invalid"]),
         (&["--host", "token.example.com", "-H", &ann], 0, &["verdict: allow"]),
-        (&["--host", "token.example.com", "-H", "Authorization: Bearer a.b.c"], 3, &["status: 403"]),
+        (&["--host", "token.example.com", "-H", "Authorization: Bearer a.b.c"], 3, &["status: 401"]),
         (&["--host", "nobody.example.com"], 3, &["status: 404", "Service not found"]),
     ];
     for (arguments, expected, texts) in cases {
@@ -114,7 +114,8 @@ fn policies_decide_where_there_is_no_auth_config() {
     let config = folder.path().to_str().unwrap();
     let file = folder.path().join("policy.yaml");
     fs::write(&file, POLICY).unwrap();
-    let check = |host: &str, header: &str| usher(&["check", "--config", config, "--host", host, "-H", header, "--explain"]);
+    let check =
+        |host: &str, header: &str| usher(&["check", "--config", config, "--host", host, "-H", header, "--explain"]);
     let cases: &[(&str, &str, i32, &[&str])] = &[
         ("a.test", "x: 1", 0, &["authconfig: default/a", "verdict: allow"]),
         ("b.test", "x: 1", 3, &["status: 401", "body: who?", "policy demo: spec.deny[0]: denied"]),

@@ -3,4 +3,7 @@
 mod documents;
 mod examples;
 mod layers;
+mod markdown;
 mod modules;
+mod reasons;
+mod reference;

@@ -1,5 +1,12 @@
 //! The road through a real Envoy: what a client gets, what an upstream sees, what is logged.
 
+mod authority;
+mod callbacks;
+mod client_answer;
+mod client_certificates;
+mod upstream_request;
+mod wristband;
+
 use std::{
     fs,
     path::Path,
@@ -7,6 +14,7 @@ use std::{
     thread,
 };
 
+use authority::Authority;
 use serde_json::json;
 
 use crate::support::{
@@ -36,6 +44,11 @@ spec:
     unauthorized:
       headers: {x-why: {value: secret}}
       body: {value: "this one is not for you\n"}
+      dynamicMetadata:
+        who: {selector: auth.identity.metadata.annotations.name}
+        why: {value: {forbidden: [secret]}}
+    unauthenticated:
+      dynamicMetadata: {path: {selector: request.path}}
     success:
       headers:
         x-user: {plain: {selector: auth.identity.metadata.annotations.name}}
@@ -143,6 +156,17 @@ fn later_filters_and_logs_read_the_dynamic_metadata() {
     let logged = gateway.envoy.access_log("/logged");
     assert_eq!(logged[0]["code"], 200);
     assert_eq!(logged[0]["ext_authz"]["subject"], json!({"name": "Alice"}));
+
+    for (target, headers, status, expected) in [
+        ("/secret", &[KEY][..], 403, json!({"who": "Alice", "why": {"forbidden": ["secret"]}})),
+        ("/unknown", &[][..], 401, json!({"path": "/unknown"})),
+    ] {
+        assert_eq!(gateway.envoy.get(HOST, target, headers).status, status, "{target}");
+        let logged = gateway.envoy.access_log(target);
+        let logged = logged[0]["ext_authz"].as_object().unwrap();
+        let ours = expected.as_object().unwrap();
+        assert!(ours.iter().all(|(name, value)| logged.get(name) == Some(value)), "{target}: {logged:?}");
+    }
 }
 
 #[test]
@@ -185,39 +209,28 @@ spec:
 #[test]
 fn checks_travel_over_tls() {
     let folder = tempfile::tempdir().unwrap();
-    let [authority, other] = ["ca.crt", "other-ca.crt"].map(|name| folder.path().join(name));
-    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
-    issue(&authority, &certificate, &key);
-    issue(&other, &folder.path().join("other.crt"), &folder.path().join("other.key"));
+    let file = |name: &str| folder.path().join(name);
+    let [authority, other] =
+        [("ca.crt", Authority::new()), ("other-ca.crt", Authority::new())].map(|(name, authority)| {
+            fs::write(file(name), authority.pem()).unwrap();
+            (file(name), authority)
+        });
+    let (certificate, key) = (file("tls.crt"), file("tls.key"));
+    authority.1.server().write(&certificate, &key);
     let flags = ["--tls-cert", certificate.to_str().unwrap(), "--tls-cert-key", key.to_str().unwrap()];
     let usher = Usher::start_with(TALKER, &flags);
 
     let setup = |authority: &Path| Setup { certificate_authority: Some(authority.to_owned()), ..Setup::default() };
-    let Some(gateway) = Gateway::start_with(usher, &setup(&authority)) else { return };
+    let Some(gateway) = Gateway::start_with(usher, &setup(&authority.0)) else { return };
     assert_eq!(gateway.envoy.get(HOST, "/hello", &[KEY]).status, 200, "{}", gateway.envoy.output());
     assert_eq!(gateway.envoy.get(HOST, "/hello", &[]).status, 401);
 
-    for (why, setup) in [("another authority", setup(&other)), ("no TLS", Setup::default())] {
+    for (why, setup) in [("another authority", setup(&other.0)), ("no TLS", Setup::default())] {
         let envoy = Envoy::start(&gateway.usher, &gateway.upstream, &setup).unwrap();
         assert_eq!(envoy.get(HOST, "/hello", &[KEY]).status, 403, "{why}");
         assert_eq!((envoy.filter_counter("error"), envoy.filter_counter("ok")), (1, 0), "{why}");
     }
     assert_eq!(gateway.upstream.requests(), 1);
-}
-
-/// Writes an authority, and a certificate of it for `localhost` with its key.
-fn issue(authority: &Path, certificate: &Path, key: &Path) {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
-    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    // Another name than that of the certificate below, which would otherwise seem to have issued itself.
-    parameters.distinguished_name.push(rcgen::DnType::CommonName, "authority");
-    fs::write(authority, parameters.self_signed(&authority_key).unwrap().pem()).unwrap();
-    let issuer = rcgen::Issuer::new(parameters, authority_key);
-    let own_key = rcgen::KeyPair::generate().unwrap();
-    let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    fs::write(certificate, parameters.signed_by(&own_key, &issuer).unwrap().pem()).unwrap();
-    fs::write(key, own_key.serialize_pem()).unwrap();
 }
 
 /// While the configuration changes again and again, every request is answered by some version of it, by none that is

@@ -1,4 +1,11 @@
-//! Permissions of a real SpiceDB.
+//! Permissions of a real SpiceDB. It is there for who asks for it:
+//!
+//! ```sh
+//! WITH_SPICEDB=true tests/run             # its engine, installed into .parts, behind tests/parts/spicedb.py
+//! SPICEDB_BIN=/path/spicedb tests/run     # the program itself
+//! ```
+//!
+//! Once the engine is installed, `cargo test -p usher-tests with_spicedb` runs only these.
 
 use crate::support::{
     http::Response,
@@ -108,7 +115,8 @@ fn the_preshared_key_counts_as_it_is_now() {
 #[test]
 fn a_server_that_was_away_is_found_again() {
     let Some(mut spicedb) = ready() else { return };
-    let usher = start(&spicedb, KEY, "timeout: 2000");
+    // By default answers may be seconds old, from before the relationships.
+    let usher = start(&spicedb, KEY, "consistency: fullyConsistent\n        timeout: 2000");
     assert_eq!(outcome(&usher, "admin", "read").0, 200);
     spicedb.stop();
     assert_eq!(outcome(&usher, "admin", "read").0, 503);

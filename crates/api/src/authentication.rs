@@ -145,7 +145,7 @@ pub struct JwtSpec {
     /// `exp`, 300 for `nbf`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leeway_seconds: Option<u64>,
-    /// Seconds after which the issuer's discovery document is fetched again. Default: 0, never.
+    /// Seconds after which the issuer's discovery document and keys are fetched again. Default: 0, never.
     /// Used only with `issuerUrl`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<i64>,
@@ -261,7 +261,7 @@ pub struct OAuth2IntrospectionSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KubernetesTokenReviewSpec {
-    /// Audiences of which the token must be meant for at least one. Default: the host of the request.
+    /// Audiences of which the token must be meant for at least one. Default: the host of the request, without its port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
     /// The most milliseconds that a review may take; 0 sets no limit of its own. Default: 5000.
@@ -269,7 +269,7 @@ pub struct KubernetesTokenReviewSpec {
     pub timeout: Option<u64>,
 }
 
-/// Client certificates, verified with the authorities in Secrets of type `kubernetes.io/tls`.
+/// Client certificates, verified with the authorities in Secrets: their entry `tls.crt`, or else `ca.crt`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct X509Spec {
@@ -301,10 +301,10 @@ pub struct X509SourceSpec {
     /// Name of a header in the format of `Client-Cert` (RFC 9440).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_cert_header: Option<String>,
-    /// CEL expression that gives the certificate as percent-encoded PEM.
+    /// CEL expression that gives the certificate as PEM, percent-encoded or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expression: Option<String>,
-    /// JSONPath (RFC 9535) that gives the certificate as percent-encoded PEM.
+    /// JSONPath (RFC 9535) that gives the certificate as PEM, percent-encoded or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json_path: Option<String>,
 }

@@ -192,7 +192,7 @@ pub struct ResourceAttributesSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SpiceDbSpec {
-    /// `host:port` of the gRPC server.
+    /// `host:port` of the gRPC server. Without a port: 443; if it is empty: `grpc.authzed.com:443`.
     pub endpoint: String,
     /// Connect without TLS. Default: false.
     #[serde(default)]
@@ -200,16 +200,17 @@ pub struct SpiceDbSpec {
     /// The entry of a Secret that holds the preshared key, in the namespace of the AuthConfig.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_secret_ref: Option<SecretKeyReference>,
-    /// Who asks.
+    /// Who asks. Required, with its kind and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<SpiceDbObjectSpec>,
-    /// What is asked for.
+    /// What is asked for. Required, with its kind and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<SpiceDbObjectSpec>,
-    /// The permission, or relation, that the subject must have on the resource.
+    /// The permission, or relation, that the subject must have on the resource. Required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permission: Option<ValueOrSelector>,
-    /// How fresh the data must be on which the answer is based. Default: `minimizeLatency`.
+    /// How fresh the data must be on which the answer is based. Default: as the server is set up, usually
+    /// `minimizeLatency`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistency: Option<SpiceDbConsistency>,
     /// The most milliseconds that the request may take; 0 sets no limit of its own. Default: 5000.

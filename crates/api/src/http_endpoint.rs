@@ -96,7 +96,7 @@ pub enum HttpMethod {
     Head,
     /// OPTIONS
     Options,
-    /// CONNECT
+    /// CONNECT: refused, it makes no request.
     Connect,
     /// TRACE
     Trace,

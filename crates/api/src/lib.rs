@@ -38,13 +38,12 @@ mod yaml;
 pub use auth_config::{API_VERSION, AuthConfig, AuthConfigSpec, KIND};
 pub use authentication::{
     AnonymousSpec, ApiKeySpec, AuthenticationMethod, AuthenticationSpec, JwksSource, JwksSpec, JwtKeySource,
-    JwtSecretReference, JwtSpec, KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec,
-    X509Source, X509SourceSpec, X509Spec, XfccElement,
+    JwtSecretReference, JwtSpec, KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec, X509Source,
+    X509SourceSpec, X509Spec, XfccElement,
 };
 pub use authorization::{
     AuthorizationMethod, AuthorizationSpec, ExternalPolicySpec, KubernetesSubjectAccessReviewSpec, OpaPolicy, OpaSpec,
-    PatternMatchingSpec, RegoVersion, ResourceAttributesSpec, SpiceDbConsistency, SpiceDbObjectSpec,
-    SpiceDbSpec,
+    PatternMatchingSpec, RegoVersion, ResourceAttributesSpec, SpiceDbConsistency, SpiceDbObjectSpec, SpiceDbSpec,
 };
 pub use authorization_policy::{
     AuthorizationPolicy, AuthorizationPolicySpec, FailurePolicy, NamedExpression, POLICY_API_VERSION, POLICY_KIND,
@@ -66,10 +65,13 @@ pub use lines::Lines;
 pub use metadata::{MetadataMethod, MetadataSpec, OnMetadataError, UmaSpec, UserInfoSource, UserInfoSpec};
 pub use object_meta::ObjectMeta;
 pub use problem::Problem;
-pub use read::{AuthConfigDocument, AuthorizationPolicyDocument, Document, IgnoredDocument, SecretDocument, UnreadableDocument, read_documents};
+pub use read::{
+    AuthConfigDocument, AuthorizationPolicyDocument, Document, IgnoredDocument, SecretDocument, UnreadableDocument,
+    read_documents,
+};
 pub use response::{
-    DenyWithSpec, HeaderAction, JsonResponseSpec, QueryParametersSpec, ResponseSpec, SigningAlgorithm, SigningKeyRef, SuccessResponseMethod,
-    SuccessResponseSpec, SuccessSpec, WristbandSpec,
+    DenyWithSpec, HeaderAction, JsonResponseSpec, QueryParametersSpec, ResponseSpec, SigningAlgorithm, SigningKeyRef,
+    SuccessResponseMethod, SuccessResponseSpec, SuccessSpec, WristbandSpec,
 };
 pub use secret::Secret;
 pub use status::{AuthConfigCondition, AuthConfigStatus, AuthConfigSummary};

@@ -73,7 +73,7 @@ impl MetadataSpec {
 ]))]
 pub struct UserInfoSpec {
     /// Name of an authentication rule of this AuthConfig that uses `jwt.issuerUrl`; the endpoint is found through its
-    /// discovery document, and asked only when that rule authenticated the request.
+    /// discovery document, and asked only when a rule of that issuer authenticated the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_source: Option<String>,
     /// URL of the UserInfo endpoint.

@@ -80,7 +80,7 @@ pub struct QueryParametersSpec {
     pub remove: Vec<String>,
 }
 
-/// One header or one member of the dynamic metadata. Exactly one method is given.
+/// One header, query parameter or member of the dynamic metadata. Exactly one method is given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-usher-rules" = [one_of(&[&["wristband"], &["json"], &["plain"]])]))]
@@ -88,7 +88,7 @@ pub struct SuccessResponseSpec {
     /// Priority, condition, cache and metrics.
     #[serde(flatten)]
     pub common: CommonEvaluatorSpec,
-    /// Name of the header or member. Default: the name of this item.
+    /// Name of the header, parameter or member. Default: the name of this item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// What happens to a header of the same name that is there already; only for headers. Default: `overwrite`.
@@ -109,7 +109,7 @@ pub struct SuccessResponseSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum HeaderAction {
-    /// It is replaced.
+    /// It is replaced. Where there is no value to put in its place, it is made empty.
     #[default]
     Overwrite,
     /// It stays, and the value is added to it.

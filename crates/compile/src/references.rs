@@ -58,7 +58,8 @@ mod tests {
         let mut references = References::default();
         references.set(id("a"), secrets(&["s", "t"]));
         references.set(id("b"), secrets(&["s"]));
-        let to = |references: &References, name| references.to("ns", name).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        let to =
+            |references: &References, name| references.to("ns", name).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
         assert_eq!(to(&references, "s"), [id("a"), id("b")]);
         references.set(id("a"), secrets(&["t"]));
         assert_eq!((to(&references, "s"), to(&references, "t")), (vec![id("b")], vec![id("a")]));

@@ -288,13 +288,7 @@ impl Workspace {
         self.report(id, State::Current, Vec::new(), compiled.warnings, update);
     }
 
-    fn refuse(
-        &mut self,
-        metadata: &ObjectMeta,
-        given: Option<Arc<AuthConfig>>,
-        refused: Refused,
-        update: &mut Update,
-    ) {
+    fn refuse(&mut self, metadata: &ObjectMeta, given: Option<Arc<AuthConfig>>, refused: Refused, update: &mut Update) {
         let id = AuthConfigId::of(metadata);
         let state = match self.configs.get_mut(&id) {
             Some(config) if config.good => {
@@ -306,8 +300,16 @@ impl Workspace {
                 let meters = self.compiler.metrics.plan(&id.namespace, &id.name);
                 let plan = Plan::broken(id.namespace.clone(), id.name.clone(), meters, problem);
                 let age = self.age(&id, metadata);
+                let mut hosts = refused.hosts;
+                // Where a version served until now, that must not serve on, nobody else's configuration takes over.
+                let served = self.configs.get(&id).filter(|config| !config.secrets.is_empty());
+                for host in served.into_iter().flat_map(|config| &config.hosts) {
+                    if !hosts.contains(host) {
+                        hosts.push(host.clone());
+                    }
+                }
                 let (plan, secrets) = (Arc::new(plan), BTreeMap::new());
-                let config = Config { given, age, hosts: refused.hosts, plan, secrets, good: false };
+                let config = Config { given, age, hosts, plan, secrets, good: false };
                 self.replace(&id, config, update);
                 State::Nothing
             }

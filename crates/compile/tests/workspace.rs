@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use usher_api::{Document, Selector, read_documents};
 use usher_compile::{AuthConfigId, Compiler, State, Update, Workspace};
-use usher_engine::{HostIndex, Request, RequestParts, observe::Metrics, plan::{OnConditionError, PlanKind}};
-use usher_evaluators::{
-    Problem, Resources,
-    build_context::Options,
-    resources::http,
+use usher_engine::{
+    HostIndex, Request, RequestParts,
+    observe::Metrics,
+    plan::{OnConditionError, PlanKind},
 };
+use usher_evaluators::{Problem, Resources, build_context::Options, resources::http};
 
 /// A workspace and the index that it publishes to.
 struct Served {
@@ -240,8 +240,7 @@ fn naming(rule: &str) -> String {
 }
 
 const CREDENTIAL: &str = "metadata: {m: {http: {url: 'http://127.0.0.1:1/', sharedSecretRef: {name: s, key: k}}}}";
-const TRUST: &str =
-    "authentication: {t: {jwt: {secretRef: {name: s, key: k}}}, u: {anonymous: {}, priority: 1}}";
+const TRUST: &str = "authentication: {t: {jwt: {secretRef: {name: s, key: k}}}, u: {anonymous: {}, priority: 1}}";
 const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: one}\n";
 
 #[tokio::test]
@@ -289,11 +288,13 @@ async fn without_the_secret_that_told_whom_to_believe_nobody_is_believed() {
 async fn an_earlier_version_does_not_outlive_whom_it_believed() {
     let valid = format!("{SECRET}---\n{}", naming(TRUST));
     let unreadable = naming("authentication: 7");
-    let (emptied, labelled) = (SECRET.replace("k: one", "other: one"), SECRET.replace("name: s", "name: s, labels: {a: b}"));
+    let (emptied, labelled) =
+        (SECRET.replace("k: one", "other: one"), SECRET.replace("name: s", "name: s, labels: {a: b}"));
     for (last, after, verdict) in [
         (naming(TRUST), Some(&*emptied), "named UNAVAILABLE"),
         (broken("named", "named.test"), Some(&emptied), "named UNAVAILABLE"),
         (broken("named", "named.test"), None, "named UNAVAILABLE"),
+        (broken("named", "other.test"), None, "named UNAVAILABLE"),
         (broken("named", "named.test"), Some(&labelled), "named OK"),
         (unreadable.clone(), Some(&emptied), "named UNAVAILABLE"),
         (unreadable.clone(), None, "named UNAVAILABLE"),

@@ -241,14 +241,14 @@ pub struct MetadataRule {
     pub on_error: OnMetadataError,
 }
 
-/// What follows when a metadata rule fails. A rule whose condition does not match, or cannot be evaluated, is skipped
-/// and has not failed.
+/// What follows when a metadata rule fails. A rule whose condition does not match is skipped and has not failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnMetadataError {
-    /// Its metadata is missing, nothing more.
+    /// Its metadata is missing, nothing more. A condition that cannot be evaluated skips the rule.
     #[default]
     Skip,
-    /// The request does not pass: it is denied where the failure is the caller's doing, and undecidable otherwise.
+    /// The request does not pass: it is denied where the failure is the caller's doing, and undecidable otherwise, also
+    /// where the condition cannot be evaluated.
     Deny,
 }
 

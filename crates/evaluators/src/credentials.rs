@@ -259,6 +259,12 @@ mod tests {
         }
 
         #[test]
+        fn what_is_removed_is_not_found_any_more(header in r#"(sid=|a=|[=;, "]|[a-z]{1,2}){0,16}"#) {
+            let rest = cookie::without(&header, "sid");
+            prop_assert_eq!(cookie::find(&rest, "sid"), None, "{:?}", rest);
+        }
+
+        #[test]
         fn a_lone_cookie_is_found_whatever_surrounds_it(value in "[a-zA-Z0-9._=-]{0,20}", other in "[a-z]{4}=[a-z \",]{0,10}") {
             let header = format!("{other}; sid={value}; {other}");
             prop_assert_eq!(cookie::find(&header, "sid"), Some(&*value));

@@ -4,8 +4,8 @@ pub mod anonymous;
 pub mod api_key;
 pub mod extension;
 pub mod jwt;
-pub mod oauth2_introspection;
 pub mod kubernetes_token_review;
+pub mod oauth2_introspection;
 pub mod plain;
 pub mod x509;
 
@@ -51,7 +51,8 @@ pub fn build(
         Some(AuthenticationMethod::X509(_)) => Some(credentials::challenge("Certificate", name)),
         _ => location.as_ref().map(|location| location.challenge(name)),
     };
-    let mut facts = Facts { credentials: location.clone(), issuer: None, is_ordered: is_ordered(spec, method.as_ref()) };
+    let mut facts =
+        Facts { credentials: location.clone(), issuer: None, is_ordered: is_ordered(spec, method.as_ref()) };
     let remove_credential = remove_credential(spec, method.as_ref(), location.as_ref(), at, problems);
     let extension = extension::build(spec, at, problems);
     let method = method.map(|method| match method {
@@ -74,10 +75,7 @@ pub fn build(
         }
         AuthenticationMethod::KubernetesTokenReview(spec) => {
             let at = at.field("kubernetesTokenReview");
-            Method::new(
-                "IDENTITY_KUBERNETES",
-                kubernetes_token_review::build(spec, location, &at, context, problems),
-            )
+            Method::new("IDENTITY_KUBERNETES", kubernetes_token_review::build(spec, location, &at, context, problems))
         }
         AuthenticationMethod::X509(spec) => {
             facts.credentials = None;

@@ -11,8 +11,8 @@ pub mod http;
 pub mod jwks;
 pub mod kubernetes;
 pub mod oidc;
-pub mod uma;
 pub mod spicedb;
+pub mod uma;
 
 use std::{io, sync::Arc, time::Duration};
 

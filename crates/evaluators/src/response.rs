@@ -130,7 +130,7 @@ fn item(
 /// method, path or host of the request, and the headers that frame a message.
 pub fn response_header_name(name: &str) -> Result<String, String> {
     let lower = name.to_ascii_lowercase();
-    let reserved = ["host", "content-length", "transfer-encoding", "connection"];
+    let reserved = ["host", "content-length", "transfer-encoding", "connection", "upgrade"];
     if lower.starts_with(':') || reserved.contains(&lower.as_str()) {
         return Err(format!("the header `{name}` cannot be set: it belongs to the gateway"));
     }

@@ -50,7 +50,8 @@ impl Secrets {
 pub enum SecretUse {
     /// To show that we are we, to others: without it they will turn us away, and nobody is let in by that.
     Credential,
-    /// To tell whom to believe: without it nobody may be believed, so a version that knew it must not serve on.
+    /// To tell whom to believe, or to be believed by others: without it nobody may be believed, so a version that knew it
+    /// must not serve on.
     Trust,
 }
 

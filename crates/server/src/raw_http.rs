@@ -4,7 +4,7 @@
 //! client: the gateway picks by name what goes where (Envoy's `allowed_upstream_headers` and
 //! `allowed_client_headers_on_success`). A name that is meant for both is sent for the upstream alone, which must not see
 //! any other value. What an HTTP answer has no place for is left out: headers to remove, query parameters, and dynamic
-//! metadata. A body that is an `AdmissionReview` of Kubernetes is answered as one.
+//! metadata. A body that is an `AdmissionReview` of Kubernetes is answered as one, unless it came through a gateway.
 
 mod admission;
 
@@ -100,7 +100,7 @@ impl<D: Decide> Check<D> {
         let Some(host) = host(&parts) else {
             return http::empty(StatusCode::BAD_REQUEST);
         };
-        let review = Review::parse(&body);
+        let review = if is_own_caller(&parts) { Review::parse(&body) } else { None };
         let request = usher_engine::Request::new(attributes(&parts, host, &body, client));
         let id = request.parts().id.clone();
         let call = Call { deadline, headers: &parts.headers };
@@ -125,6 +125,14 @@ impl<D: Decide> Check<D> {
             Ok(Err(_)) | Err(_) => Err(StatusCode::BAD_REQUEST),
         }
     }
+}
+
+/// Whether whoever asks seems to ask for themselves, as the Kubernetes API does. The answer to a review is 200 even if it
+/// says no. A gateway takes that for yes, so its clients must not turn their requests into reviews by what they send.
+fn is_own_caller(parts: &Parts) -> bool {
+    const GATEWAYS: [&str; 6] = ["x-forwarded-", "x-envoy-", "x-original-", "x-real-ip", "forwarded", "via"];
+    let by_gateway = |name: &HeaderName| GATEWAYS.iter().any(|start| name.as_str().starts_with(start));
+    parts.method == Method::POST && !parts.headers.keys().any(by_gateway)
 }
 
 /// The host that is asked about; none if there are several or none.

@@ -25,6 +25,19 @@ pub(crate) struct Setup {
     pub(crate) with_request_body: Option<Value>,
     /// PEM file: speak TLS to the program under test, whose certificate must come from this authority.
     pub(crate) certificate_authority: Option<PathBuf>,
+    /// `validate_mutations` of the filter: whether answers with odd headers or query parameters are refused.
+    pub(crate) validate_mutations: bool,
+    /// Speak TLS to clients, and pass their certificates on to the check.
+    pub(crate) client_tls: Option<ClientTls>,
+}
+
+/// How TLS is spoken to clients. All are PEM files.
+#[derive(Debug)]
+pub(crate) struct ClientTls {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Clients need no certificate; one that they show must come from these.
+    pub(crate) client_authorities: PathBuf,
 }
 
 /// A running Envoy.
@@ -78,6 +91,11 @@ impl Envoy {
         Some(Self { process, folder, port, admin })
     }
 
+    /// The port for clients.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Sends a request through it.
     pub(crate) fn send(&self, request: Request<'_>) -> io::Result<Response> {
         request.send(self.port)
@@ -123,6 +141,8 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
         "transport_api_version": "V3",
         "failure_mode_allow": false,
         "grpc_service": {"envoy_grpc": {"cluster_name": "usher"}, "timeout": "5s"},
+        "validate_mutations": setup.validate_mutations,
+        "include_peer_certificate": setup.client_tls.is_some(),
     });
     if let Some(settings) = &setup.with_request_body {
         ext_authz["with_request_body"] = settings.clone();
@@ -174,17 +194,27 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
             },
         });
     }
+    let mut filter_chain = json!({"filters": [{
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": connection_manager,
+    }]});
+    if let Some(ClientTls { certificate, key, client_authorities }) = &setup.client_tls {
+        filter_chain["transport_socket"] = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "require_client_certificate": false,
+                "common_tls_context": {
+                    "tls_certificates": [{"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}],
+                    "validation_context": {"trusted_ca": {"filename": client_authorities}},
+                },
+            },
+        });
+    }
     json!({
         "admin": {"address": loopback(0)},
         "static_resources": {
-            "listeners": [{
-                "name": "ingress",
-                "address": loopback(0),
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": connection_manager,
-                }]}],
-            }],
+            "listeners": [{"name": "ingress", "address": loopback(0), "filter_chains": [filter_chain]}],
             "clusters": [cluster("upstream", upstream), to_usher],
         },
     })

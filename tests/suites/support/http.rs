@@ -57,9 +57,11 @@ impl Response {
 impl Request<'_> {
     /// Sends it and reads the answer.
     pub(crate) fn send(&self, port: u16) -> io::Result<Response> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        self.exchange(connect(port)?)
+    }
+
+    /// [`send`](Self::send) over a connection that is there.
+    pub(crate) fn exchange(&self, mut stream: impl Read + Write) -> io::Result<Response> {
         let mut head =
             format!("{} {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.method, self.target, self.host);
         for (name, value) in self.headers {
@@ -74,6 +76,14 @@ impl Request<'_> {
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
         Ok(Response { status: status.ok_or_else(|| invalid(&first))?, headers, body })
     }
+}
+
+/// A connection to a loopback port on which nothing waits for ever.
+pub(crate) fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
 }
 
 /// The first line, the headers with names in lower case, and the body.

@@ -35,15 +35,26 @@ pub(crate) fn issuer() -> Option<()> {
     missing(&TOLD, "with_issuer", "node or the package oidc-provider is not installed")
 }
 
-/// The binary of SpiceDB: what `SPICEDB_BIN` names. None means: skip the test.
-pub(crate) fn spicedb() -> Option<PathBuf> {
+/// The program `spicedb` and its first arguments: what `SPICEDB_BIN` names, or our script that serves the installed engine.
+/// None means: skip the test.
+pub(crate) fn spicedb() -> Option<Vec<PathBuf>> {
     static TOLD: Once = Once::new();
-    let named = env::var_os("SPICEDB_BIN").map(PathBuf::from);
-    if named.is_none() {
-        TOLD.call_once(|| skipped("with_spicedb", "SPICEDB_BIN is not set"));
+    let installed = || {
+        let part = root().join(".parts/spicedb");
+        let is_complete = ["venv", "node_modules"].iter().all(|folder| part.join(folder).join(INSTALLED).is_file());
+        is_complete.then(|| vec![part.join("venv/bin/python"), root().join("tests/parts/spicedb.py")])
+    };
+    let found = env::var_os("SPICEDB_BIN").map(|binary| vec![binary.into()]).or_else(installed);
+    if found.is_none() {
+        // Not even CI has it, unless it is asked for.
+        let why = "its engine is not installed and SPICEDB_BIN is not set; WITH_SPICEDB=true tests/run installs it";
+        TOLD.call_once(|| skipped("with_spicedb", why));
     }
-    named
+    found
 }
+
+/// The file with which `tests/run` marks a folder that it installed completely.
+const INSTALLED: &str = ".installed-from";
 
 fn missing<T>(told: &Once, suite: &str, why: &str) -> Option<T> {
     assert_ne!(env::var("CI").as_deref(), Ok("true"), "{why}; tests/run installs it");

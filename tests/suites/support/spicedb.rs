@@ -1,4 +1,4 @@
-//! A real SpiceDB, its schema and its relationships.
+//! A real SpiceDB, or its real engine behind a server of ours; its schema and its relationships.
 
 use std::{
     path::PathBuf,
@@ -27,7 +27,8 @@ pub(crate) const KEY: &str = "preshared";
 pub(crate) struct SpiceDb {
     /// None while it is down.
     process: Option<Process>,
-    binary: PathBuf,
+    /// The program and its first arguments.
+    program: Vec<PathBuf>,
     folder: TempDir,
     port: u16,
 }
@@ -35,8 +36,8 @@ pub(crate) struct SpiceDb {
 impl SpiceDb {
     /// A server that is up. None if it cannot run on this machine, and may be left out.
     pub(crate) fn start() -> Option<Self> {
-        let binary = parts::spicedb()?;
-        let mut spicedb = Self { process: None, binary, folder: tempfile::tempdir().unwrap(), port: free_port() };
+        let program = parts::spicedb()?;
+        let mut spicedb = Self { process: None, program, folder: tempfile::tempdir().unwrap(), port: free_port() };
         spicedb.launch();
         Some(spicedb)
     }
@@ -78,8 +79,10 @@ impl SpiceDb {
     /// Starts it again.
     pub(crate) fn launch(&mut self) {
         assert!(self.process.is_none(), "it runs");
-        let mut command = Command::new(&self.binary);
+        let (program, first_arguments) = self.program.split_first().unwrap();
+        let mut command = Command::new(program);
         command
+            .args(first_arguments)
             .args(["serve", "--grpc-addr", &self.address(), "--grpc-preshared-key", KEY])
             .args(["--datastore-engine", "memory", "--http-enabled=false", "--metrics-enabled=false"])
             .args(["--skip-release-check", "--telemetry-endpoint="]);

@@ -15,7 +15,8 @@ use serde_json::json;
 
 use super::http;
 
-/// Answers 200 with JSON: `method`, `target`, `headers` (values of one name joined with `,`), `body`.
+/// Answers 200 with JSON: `method`, `target`, `headers` (values of one name joined with `,`), `body`. A header `x-answer`
+/// of the request, such as `x-answer: set-cookie: a=1`, is a header of the answer.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     port: u16,
@@ -71,7 +72,11 @@ fn answer(mut stream: TcpStream, state: &State) -> io::Result<()> {
     state.requests.fetch_add(1, Ordering::SeqCst);
     let mut words = first.split(' ');
     let mut joined = BTreeMap::<String, String>::new();
+    let mut asked_for = String::new();
     for (name, value) in headers {
+        if name == "x-answer" {
+            asked_for.push_str(&format!("{value}\r\n"));
+        }
         joined.entry(name).and_modify(|values| *values = format!("{values},{value}")).or_insert(value);
     }
     let echo = json!({
@@ -82,7 +87,7 @@ fn answer(mut stream: TcpStream, state: &State) -> io::Result<()> {
     })
     .to_string();
     let length = echo.len();
-    write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n")?;
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{asked_for}")?;
     // No connection is used twice, so none can be closed while Envoy sends on it.
     write!(stream, "connection: close\r\n\r\n{echo}")
 }

@@ -31,6 +31,7 @@ struct Ports {
     grpc: u16,
     http: u16,
     health: u16,
+    discovery: u16,
 }
 
 impl Usher {
@@ -44,7 +45,7 @@ impl Usher {
         let mut folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("config")).unwrap();
         for _ in 0..5 {
-            let ports = Ports { grpc: free_port(), http: free_port(), health: free_port() };
+            let ports = Ports { grpc: free_port(), http: free_port(), health: free_port(), discovery: free_port() };
             let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
             let mut usher = Self { process: None, folder, ports, flags };
             usher.write("config.yaml", documents);
@@ -67,6 +68,11 @@ impl Usher {
     /// The port of the gRPC interface.
     pub(crate) fn grpc_port(&self) -> u16 {
         self.ports.grpc
+    }
+
+    /// The port where the keys of its own tokens are found.
+    pub(crate) fn discovery_port(&self) -> u16 {
+        self.ports.discovery
     }
 
     /// Asks the plain HTTP interface.
@@ -96,13 +102,13 @@ impl Usher {
     }
 
     fn launch(&mut self) -> Result<(), PortTaken> {
-        let Ports { grpc, http, health } = self.ports;
+        let Ports { grpc, http, health, discovery } = self.ports;
         let mut command = Command::new(workspace::usher());
         command
             .arg("serve")
             .arg("--config")
             .arg(self.config())
-            .args(["--bind-address", "127.0.0.1", "--metrics-addr", "0", "--oidc-http-port", "0"])
+            .args(["--bind-address", "127.0.0.1", "--metrics-addr", "0", "--oidc-http-port", &discovery.to_string()])
             .args(["--ext-auth-grpc-port", &grpc.to_string(), "--ext-auth-http-port", &http.to_string()])
             .args(["--health-probe-addr", &format!("127.0.0.1:{health}")])
             .args(&self.flags);

@@ -104,7 +104,8 @@ async fn serve(mut stream: TcpStream, fault: Fault, healthy: &[(&str, String)]) 
         // After steps that go well the server can only go away.
         Fault::Refused | Fault::BadTls => None,
         Fault::Reset => {
-            let begun = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{\"active\": true, ";
+            let begun =
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{\"active\": true, ";
             stream.write_all(begun.as_bytes()).await.ok()?;
             stream.flush().await.ok()?;
             stream.set_zero_linger().ok()

@@ -9,7 +9,7 @@ use super::{Decided, denial, step};
 use crate::{
     Context, Failure, Step,
     context::Phase,
-    plan::{MetadataRule, OnMetadataError, Rules},
+    plan::{MetadataRule, OnConditionError, OnMetadataError, Rules},
     verdict::DenialKind,
 };
 
@@ -21,7 +21,19 @@ pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> ControlFlow
         let mut running = FuturesUnordered::new();
         for (index, rule) in group.iter().enumerate() {
             match step::begin("metadata", &rule.step, context) {
-                step::Begun::Skipped | step::Begun::ConditionFailed(_) => {}
+                step::Begun::Skipped => {}
+                step::Begun::ConditionFailed(error) => {
+                    if rule.on_error == OnMetadataError::Deny
+                        && rules.on_condition_error == OnConditionError::Undecidable
+                    {
+                        let detail = format!("the condition of the rule: {error}");
+                        found.push((
+                            index,
+                            rule,
+                            Err(Failure::undecidable("conditions could not be evaluated", detail)),
+                        ));
+                    }
+                }
                 step::Begun::Done(outcome) => found.push((index, rule, outcome)),
                 step::Begun::Running(future) => running.push(async move { (index, rule, future.await) }),
             }

@@ -150,7 +150,11 @@ async fn metadata_that_never_could_be_had_lets_nobody_in() {
     }
     for (prepared, expected) in [(true, "allow"), (false, "undecidable: missing configuration")] {
         let rule = MetadataRule { step: step("m", 0, Fails(prepared)), on_error: OnMetadataError::Skip };
-        let scenario = Scenario { identity: vec![crate::testing::rule("i", 0, yes())], metadata: vec![rule], ..Scenario::default() };
+        let scenario = Scenario {
+            identity: vec![crate::testing::rule("i", 0, yes())],
+            metadata: vec![rule],
+            ..Scenario::default()
+        };
         assert_eq!(word(&scenario.check().await), expected);
     }
 }
@@ -347,7 +351,8 @@ async fn metadata_that_must_be_there_ends_the_check_when_it_is_not() {
     let cases = [
         (vec![metadata("a", denied("no"), Skip), metadata("b", undecided(), Skip)], "allow"),
         (vec![metadata("a", yes(), Deny)], "allow"),
-        (vec![failing_condition(Deny), skipped(Deny)], "allow"),
+        (vec![failing_condition(Skip), skipped(Deny)], "allow"),
+        (vec![failing_condition(Deny)], "undecidable: conditions could not be evaluated"),
         (vec![metadata("a", denied("no such user"), Deny)], "Unauthorized: no such user"),
         (vec![metadata("a", undecided(), Deny)], "undecidable: issuer is unavailable"),
         (vec![metadata("a", Told::Panic, Deny)], "undecidable: internal error"),

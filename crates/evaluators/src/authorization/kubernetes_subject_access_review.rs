@@ -33,6 +33,8 @@
 //! # Errors
 //! - `not authorized: …`: the Kubernetes API does not allow it; its reason follows, or `unknown reason`.
 //! - `not authorized: neither a user nor groups`: both are empty; the API is not asked.
+//! - `not authorized: the path has dot segments`: without `resourceAttributes`, a path such as `/public/../admin` is
+//!   not asked about.
 //! - `authorizationGroups is not a list of strings`.
 //! - The error of an expression. Access is denied in all these cases.
 //! - undecidable, `kubernetes API is not configured`: the process knows of no Kubernetes API. There is a warning when
@@ -186,7 +188,7 @@ impl KubernetesSubjectAccessReview {
         }
         let (resource_attributes, non_resource_attributes) = match &self.attributes {
             Some(attributes) => (Some(attributes.resolve(context)?), None),
-            None => (None, Some(requested(context))),
+            None => (None, Some(requested(context)?)),
         };
         Ok(SubjectAccessReviewSpec { user, groups, resource_attributes, non_resource_attributes })
     }
@@ -204,11 +206,21 @@ impl KubernetesSubjectAccessReview {
     }
 }
 
-/// The path is left as it was received: one that is spelled in another way is not what the roles name.
-fn requested(context: &Context<'_>) -> NonResourceAttributes {
+/// The path is left as it was received: one that is spelled in another way is not what the roles name. Roles name
+/// beginnings of paths too, and a path that goes up again does not lead where it begins.
+fn requested(context: &Context<'_>) -> Result<NonResourceAttributes, Failure> {
     let parts = context.request().parts();
     let path = parts.path.split(['?', '#']).next().unwrap_or_default();
-    NonResourceAttributes { path: path.to_owned(), verb: parts.method.to_lowercase() }
+    if path.split(['/', '\\']).any(is_dots) {
+        return Err(Failure::denied("not authorized: the path has dot segments"));
+    }
+    Ok(NonResourceAttributes { path: path.to_owned(), verb: parts.method.to_lowercase() })
+}
+
+/// Whether a segment of a path is `.` or `..` (RFC 3986 §5.2.4), also with escapes, also of the slashes around it.
+fn is_dots(segment: &str) -> bool {
+    let decoded = segment.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    decoded.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 fn text(expression: Option<&Expression>, context: &Context<'_>) -> Result<String, Failure> {
@@ -315,6 +327,16 @@ mod tests {
         ];
         for (spec, expected) in cases {
             assert_eq!(question(spec.clone(), john.clone()).await, Ok(expected), "{spec}");
+        }
+    }
+
+    #[test]
+    fn paths_that_go_up_again_are_known() {
+        for path in ["/a/../b", "/..", "/a/./b", "/a/%2e%2E/b", "/a/.%2e", "/a%2f..%2Fb", "/a\\..\\b", "/a%5c..%5Cb"] {
+            assert!(path.split(['/', '\\']).any(is_dots), "{path}");
+        }
+        for path in ["/", "/a/b", "/a..b/...", "/.well-known/x", "/a/..b", "/%2e%2e%2e"] {
+            assert!(!path.split(['/', '\\']).any(is_dots), "{path}");
         }
     }
 

@@ -195,7 +195,8 @@ impl Opa {
     ///
     /// The engine looks at the clock between its steps, but a single step can take long: comparing two huge values,
     /// multiplying two huge numbers. Such an evaluation is given up, not stopped; while it runs on, the policy is not
-    /// evaluated again.
+    /// evaluated again. That is so also if the caller has gone: whoever asks and goes away at once must not get more
+    /// threads than others.
     /// Waiting for a thread is not the policy's doing: its own time begins when there is one.
     async fn elsewhere(&self, input: Value, deadline: Option<Instant>) -> Outcome {
         let given_up = || Failure::undecidable(TIME_OVER, "the policy was given up");
@@ -205,37 +206,53 @@ impl Opa {
             return Err(Failure::undecidable(LIMIT, "an earlier evaluation of the policy does not come to an end"));
         }
         let slots = if self.policy.uses_network() { &WAITING } else { &COMPUTING };
-        let Ok(Ok(_slot)) = tokio::time::timeout(QUEUE_TIME, slots.acquire()).await else {
+        let Ok(Ok(slot)) = tokio::time::timeout(QUEUE_TIME, slots.acquire()).await else {
             return Err(Failure::undecidable(TIME_OVER, "no thread was free for the policy"));
         };
         let Some(left) = self.limit(deadline) else {
             return Err(no_time_left());
         };
         let policy = Arc::clone(&self.policy);
-        let mut task = tokio::task::spawn_blocking(move || timed(&policy, input, left));
-        match tokio::time::timeout(left + GRACE, &mut task).await {
-            Ok(Ok((outcome, took))) => {
+        let runaways = [&self.runaways, &self.runaways_of_rule].map(Arc::clone);
+        let watched = tokio::spawn(async move {
+            let _slot = slot;
+            let mut task = tokio::task::spawn_blocking(move || timed(&policy, input, left));
+            match tokio::time::timeout(left + GRACE, &mut task).await {
+                Ok(ended) => Some(ended),
+                Err(_) => {
+                    run_on(task, runaways);
+                    None
+                }
+            }
+        });
+        match watched.await {
+            Ok(Some(Ok((outcome, took)))) => {
                 self.note(took);
                 outcome
             }
-            Ok(Err(error)) => Err(Failure::undecidable("policy evaluation broke", error.to_string())),
-            Err(_) => {
+            Ok(Some(Err(error))) | Err(error) => {
+                Err(Failure::undecidable("policy evaluation broke", error.to_string()))
+            }
+            Ok(None) => {
                 self.is_suspect.store(true, Ordering::Relaxed);
-                let runaways = [&self.runaways, &self.runaways_of_rule].map(Arc::clone);
-                for runaways in &runaways {
-                    runaways.fetch_add(1, Ordering::Relaxed);
-                }
-                tokio::spawn(async move {
-                    let _ = task.await;
-                    for runaways in &runaways {
-                        runaways.fetch_sub(1, Ordering::Relaxed);
-                    }
-                });
-                tracing::warn!("a policy does not come to an end and is not evaluated until it does");
                 Err(given_up())
             }
         }
     }
+}
+
+/// Counts an evaluation that was given up until it ends.
+fn run_on<T: Send + 'static>(task: tokio::task::JoinHandle<T>, runaways: [Arc<AtomicUsize>; 2]) {
+    tracing::warn!("a policy does not come to an end and is not evaluated until it does");
+    for runaways in &runaways {
+        runaways.fetch_add(1, Ordering::Relaxed);
+    }
+    tokio::spawn(async move {
+        let _ = task.await;
+        for runaways in &runaways {
+            runaways.fetch_sub(1, Ordering::Relaxed);
+        }
+    });
 }
 
 /// As many evaluations compute at a time as there are processors, and a few for those that were given up.

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! # Errors
-//! - `credential not found`: the request carries no token where the rule looks for it.
+//! - `credential not found`: the request carries no token where the rule looks for it, or an empty one.
 //! - `not authenticated`: the Kubernetes API says so; the request has no host and the rule no audiences; or the token is
 //!   larger than 64 kB.
 //! - undecidable, `kubernetes API is not configured`: the process knows of no Kubernetes API. There is a warning when
@@ -40,7 +40,7 @@ use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome, host::Host}
 
 use crate::{
     BuildContext, FieldPath, Problems,
-    credentials::Credentials,
+    credentials::{Credentials, NOT_FOUND},
     resources::kubernetes::{NOT_CONFIGURED, Reviews, TokenReviewSpec, needed, timeout},
 };
 
@@ -93,6 +93,8 @@ const MAX_TOKEN: usize = 64 * 1024;
 impl Evaluator for KubernetesTokenReview {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
         let token = match self.credentials.require(context) {
+            // The API would call that a malformed question, which says nothing about the caller.
+            Ok(token) if token.is_empty() => return Evaluation::failure(Failure::denied(NOT_FOUND)),
             Ok(token) => token,
             Err(failure) => return Evaluation::failure(failure),
         };
@@ -242,6 +244,7 @@ mod tests {
         let cases = [
             (request("h", None), "credential not found"),
             (request("h", Some("Basic t")), "credential not found"),
+            (request("h", Some("Bearer ")), "credential not found"),
             (request("", Some("Bearer t")), "not authenticated"),
             (request(":8000", Some("Bearer t")), "not authenticated"),
             (request("h", Some(&too_long)), "not authenticated"),

@@ -12,8 +12,8 @@
 //!                             GET  resource_registration_endpoint/a, …/b        several at a time
 //! ```
 //!
-//! - The path is that of the request without its query. Escapes in it stay as they are, so that the server decodes them:
-//!   a request for `/a%20b` asks for `/a b`.
+//! - The path is that of the request without its query, decoded once, as the service behind the gateway reads it: a
+//!   request for `/a%20b` asks for `/a b`, and one for `/a%2520b` for `/a%20b`.
 //! - A token is kept as long as its `expires_in` says, less 10 seconds; without `expires_in` it is used for one request.
 //!   A token that is not accepted any more is replaced, and the server is asked once more.
 //! - A resource that cannot be fetched is left out.
@@ -217,16 +217,12 @@ fn resource_url(registration: &Url, id: &str) -> Option<Url> {
     Some(url)
 }
 
-/// A path as the value of a query parameter: escapes stay as they are, and what would end the value, or be read as
-/// something else in it, is escaped.
+/// A path, decoded already, as the value of a query parameter. If an escape in it were left for the server to decode, a
+/// caller could ask the service for one resource and have another one looked up.
 fn escape(path: &str) -> String {
-    let bytes = path.as_bytes();
     let mut escaped = String::with_capacity(path.len());
-    for (position, byte) in bytes.iter().enumerate() {
-        let begins_escape =
-            || bytes.get(position + 1..position + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    for byte in path.as_bytes() {
         match byte {
-            b'%' if begins_escape() => escaped.push('%'),
             b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' | b'/' => {
                 escaped.push(char::from(*byte))
             }

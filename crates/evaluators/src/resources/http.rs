@@ -18,7 +18,10 @@ pub(crate) mod test_server;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use ::http::{HeaderMap, Method, StatusCode};
+use ::http::{
+    HeaderMap, Method, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
+};
 use bytes::{Bytes, BytesMut};
 use url::{Host, Url};
 
@@ -59,7 +62,8 @@ pub struct Request {
     pub method: Method,
     /// The URL; see [`parse_url`] for what is accepted. User name and password become basic authentication.
     pub url: String,
-    /// The headers.
+    /// The headers. Those that say where a request ends or what becomes of the connection are not sent, but for a
+    /// `Content-Length` of 0 without a body.
     pub headers: HeaderMap,
     /// The body; none is sent if it is empty.
     pub body: Bytes,
@@ -139,7 +143,8 @@ impl Client {
             self.addresses.check(address).map_err(|refused| place.error(FetchErrorKind::Address, &refused))?;
         }
         let limit = request.timeout.unwrap_or(LONGEST_EXCHANGE);
-        let mut exchange = self.http.request(request.method, url).headers(request.headers);
+        let headers = without_framing(request.headers, request.body.is_empty());
+        let mut exchange = self.http.request(request.method, url).headers(headers);
         if !request.body.is_empty() {
             exchange = exchange.body(request.body);
         }
@@ -166,6 +171,18 @@ impl Client {
         }
         Ok(Response { status: answer.status(), headers: std::mem::take(answer.headers_mut()), body: body.freeze() })
     }
+}
+
+/// Headers without those that frame a message or concern the connection (RFC 9112 §6, RFC 9110 §7.6.1). Connections are
+/// shared by all who ask the same server: a request that announced more than is sent would make the next one its body.
+fn without_framing(mut headers: HeaderMap, is_empty: bool) -> HeaderMap {
+    for name in [TRANSFER_ENCODING, CONNECTION, TE, TRAILER, UPGRADE, EXPECT] {
+        headers.remove(name);
+    }
+    if headers.get(CONTENT_LENGTH).is_some_and(|length| !is_empty || length != "0") {
+        headers.remove(CONTENT_LENGTH);
+    }
+    headers
 }
 
 fn builder(addresses: &Arc<AddressRules>) -> reqwest::ClientBuilder {
@@ -340,6 +357,35 @@ mod tests {
         let received = server.last_request("/a").unwrap();
         assert!(received.starts_with("POST /a HTTP/1.1\r\n"), "{received}");
         assert!(received.contains("\r\nx-a: b\r\n") && received.ends_with("\r\n\r\ntoken=t"), "{received}");
+    }
+
+    /// Connections are shared: a request that claims more than it sends would make the next one, perhaps of another
+    /// tenant, its body.
+    #[tokio::test]
+    async fn headers_do_not_say_where_a_request_ends() {
+        let server = TestServer::start().await;
+        server.set("/a", Reply::text(200, "ok"));
+        for (body, length) in [("", None), ("abc", Some("3"))] {
+            let mut request = Request::get(format!("{}/a", server.url), Some(Duration::from_secs(2)));
+            request.body = Bytes::from_static(body.as_bytes());
+            for (name, value) in [
+                ("content-length", "50"),
+                ("transfer-encoding", "chunked"),
+                ("connection", "x-a"),
+                ("upgrade", "h2c"),
+                ("x-a", "b"),
+            ] {
+                request.headers.insert(name, value.parse().unwrap());
+            }
+            client(Options::default()).fetch(request).await.unwrap();
+            let received = server.last_request("/a").unwrap();
+            let found = received.lines().find_map(|line| line.strip_prefix("content-length: "));
+            assert_eq!(found, length, "{received}");
+            assert!(received.contains("x-a: b") && received.ends_with(&format!("\r\n\r\n{body}")), "{received}");
+            for name in ["transfer-encoding", "connection", "upgrade"] {
+                assert!(!received.contains(&format!("{name}: ")), "{received}");
+            }
+        }
     }
 
     #[tokio::test]

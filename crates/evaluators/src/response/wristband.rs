@@ -132,7 +132,7 @@ fn signing_keys(
     for (index, reference) in references.iter().enumerate() {
         let at = at.index(index);
         let name = &reference.name;
-        let Some(pem) = context.secrets.entry(name, ENTRY, SecretUse::Credential, &at, problems) else { continue };
+        let Some(pem) = context.secrets.entry(name, ENTRY, SecretUse::Trust, &at, problems) else { continue };
         let key = SigningKey::read(name, reference.algorithm, pem);
         let key = key.map_err(|error| format!("entry \"{ENTRY}\" of Secret \"{name}\": {error}"));
         keys.extend(problems.take(&at, key));

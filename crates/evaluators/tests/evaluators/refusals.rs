@@ -118,10 +118,7 @@ fn only_headers_have_an_action() {
         assert_eq!(!problems(&spec).is_empty(), refused, "{section}");
     }
     let spec = json!({"response": {"success": {"queryParameters": {"set": item}}}});
-    assert_eq!(
-        problems(&spec),
-        ["spec.response.success.queryParameters.set.a.action: only headers have an action"]
-    );
+    assert_eq!(problems(&spec), ["spec.response.success.queryParameters.set.a.action: only headers have an action"]);
 }
 
 #[test]

@@ -156,6 +156,20 @@ async fn admission_reviews() {
     }
 }
 
+/// A gateway takes any 200 for an allow.
+#[tokio::test]
+async fn clients_of_gateways_cannot_ask_for_reviews() {
+    let review = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"7"}}"#;
+    let (running, _) = start(Arc::new(Scripted::Deny), Settings::default()).await;
+    let asked = post(review);
+    assert_eq!(send(&running, &asked).await.0, 200);
+    for header in ["X-Forwarded-For: 10.0.0.1", "x-envoy-internal: true", "X-Original-URI: /", "Via: 1.1 gateway"] {
+        let through = asked.replacen("\r\n", &format!("\r\n{header}\r\n"), 1);
+        assert_eq!(send(&running, &through).await.0, 403, "{header}");
+    }
+    assert_eq!(send(&running, &asked.replacen("POST", "GET", 1)).await.0, 403);
+}
+
 struct Denying(Denial);
 
 impl Decide for Denying {

@@ -113,8 +113,7 @@ async fn without_time_nothing_is_decided() {
 }
 
 /// Two values that are huge when compared member by member: a single step of the engine.
-#[tokio::test]
-async fn an_evaluation_that_does_not_end_is_given_up_and_not_repeated() {
+fn endless() -> Opa {
     let mut rego = String::from("a0 := [input.request.method]\nb0 := [input.request.method]\n");
     let levels = 27;
     for level in 1..=levels {
@@ -125,6 +124,29 @@ async fn an_evaluation_that_does_not_end_is_given_up_and_not_repeated() {
     // On an empty input nothing is compared.
     let policy = opa(&rego, None);
     known_as_quick(&policy);
+    policy
+}
+
+#[tokio::test]
+async fn an_evaluation_counts_until_it_ends_also_when_its_caller_has_gone() {
+    let policy = endless();
+    let request = asked("");
+    let context = Context::new(&request, soon(), None);
+    let gone = tokio::time::timeout(Duration::from_millis(20), finish(policy.evaluate(&context))).await;
+    assert!(gone.is_err());
+    let counted = async {
+        while policy.runaways.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), counted).await.unwrap();
+    let refused = finish(policy.evaluate(&context)).await.unwrap_err();
+    assert_eq!(refused.reason(), LIMIT, "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_evaluation_that_does_not_end_is_given_up_and_not_repeated() {
+    let policy = endless();
     let request = asked("");
     let context = Context::new(&request, soon(), None);
     let first = finish(policy.evaluate(&context)).await.unwrap_err();

@@ -67,6 +67,7 @@ async fn the_server_reads_the_path_as_it_is_meant() {
     let (server, rule) = start().await;
     for (path, registered) in [
         ("/a%20b", "/a b"),
+        ("/%2561%252fb", "/%61%2fb"),
         ("/a+b", "/a+b"),
         ("/a&uri=/other", "/a&uri=/other"),
         ("/a=b;c,d", "/a=b;c,d"),

@@ -96,6 +96,8 @@ impl Call {
         }
         // Zero means no limit of its own.
         let timeout = if timeout.is_zero() { time } else { timeout.min(time) };
+        // A tunnel has no answer that could be used.
+        let method = method.filter(|method| *method != Method::CONNECT);
         let request = Request { method: method?, url: url?, headers, body, timeout: Some(timeout) };
         Some(Self { request, raise_error, decode })
     }
