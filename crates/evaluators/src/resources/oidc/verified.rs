@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,27 +24,35 @@ pub struct VerifiedToken {
     pub not_before: Option<i64>,
 }
 
-/// Verified tokens by their SHA-256, within bounds of memory. The tokens themselves are not kept.
+/// Tokens that were verified with one set of keys, by their SHA-256. The tokens themselves are not kept.
+///
+/// All sets share one store, within bounds of memory: whoever may write configurations can have as many sets as they
+/// like, and sign as many tokens. A token that is seen often stays, however many are seen once.
 #[derive(Clone)]
 pub struct VerifiedTokens {
-    cache: Cache<TokenHash, Arc<VerifiedToken>>,
+    set: u64,
 }
+
+/// A set, and a token.
+type Key = (u64, TokenHash);
+
+type Store = Cache<Key, Arc<VerifiedToken>>;
+
+static STORE: LazyLock<Store> = LazyLock::new(|| store(MAX_BYTES));
+
+/// The number of the next set. Numbers are never used again, so nothing that was verified with other keys is found.
+static NEXT_SET: AtomicU64 = AtomicU64::new(0);
 
 /// The SHA-256 of a token.
 pub type TokenHash = [u8; digest::SHA256_OUTPUT_LEN];
 
-/// About as many bytes are kept for one key set.
-const MAX_BYTES: u64 = 16 << 20;
+/// About as many bytes are kept in all.
+const MAX_BYTES: u64 = 64 << 20;
 
 impl VerifiedTokens {
     /// No tokens yet.
     pub(crate) fn new() -> Self {
-        let cache = Cache::builder()
-            .max_capacity(MAX_BYTES)
-            .weigher(|_, token: &Arc<VerifiedToken>| u32::try_from(size_of_token(token)).unwrap_or(u32::MAX))
-            .expire_after(UntilExpired)
-            .build();
-        Self { cache }
+        Self { set: NEXT_SET.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// The hash of a token. Of cryptographic strength, because who finds two tokens with one hash is somebody else.
@@ -53,20 +64,28 @@ impl VerifiedTokens {
     /// What is known of a token; whether it is still valid is to be checked.
     #[must_use]
     pub fn get(&self, hash: &TokenHash) -> Option<Arc<VerifiedToken>> {
-        self.cache.get(hash)
+        STORE.get(&(self.set, *hash))
     }
 
     /// Remembers a token until it expires.
     pub fn insert(&self, hash: TokenHash, token: Arc<VerifiedToken>) {
-        self.cache.insert(hash, token);
+        STORE.insert((self.set, hash), token);
     }
+}
+
+fn store(bytes: u64) -> Store {
+    Cache::builder()
+        .max_capacity(bytes)
+        .weigher(|_, token: &Arc<VerifiedToken>| u32::try_from(size_of_token(token)).unwrap_or(u32::MAX))
+        .expire_after(UntilExpired)
+        .build()
 }
 
 /// Drops tokens that nobody can use any more. Only to free memory: validity is checked with each use.
 struct UntilExpired;
 
-impl Expiry<TokenHash, Arc<VerifiedToken>> for UntilExpired {
-    fn expire_after_create(&self, _: &TokenHash, token: &Arc<VerifiedToken>, _: Instant) -> Option<Duration> {
+impl Expiry<Key, Arc<VerifiedToken>> for UntilExpired {
+    fn expire_after_create(&self, _: &Key, token: &Arc<VerifiedToken>, _: Instant) -> Option<Duration> {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
         let expires = u64::try_from(token.expires.unwrap_or(0)).unwrap_or(0);
         // The cache adds this to the present; a century is as good as more.
@@ -95,7 +114,7 @@ fn size_of_value(value: &Value) -> usize {
 
 impl fmt::Debug for VerifiedTokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("VerifiedTokens").field("tokens", &self.cache.entry_count()).finish()
+        formatter.debug_struct("VerifiedTokens").field("set", &self.set).finish()
     }
 }
 
@@ -128,14 +147,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_verified_with_other_keys_is_not_found() {
+        let (tokens, others) = (VerifiedTokens::new(), VerifiedTokens::new());
+        let hash = VerifiedTokens::hash("a").unwrap();
+        tokens.insert(hash, token(json!({"sub": "a"}), 3600));
+        assert!(others.get(&hash).is_none());
+        assert!(tokens.clone().get(&hash).is_some());
+    }
+
+    #[test]
     fn memory_is_bounded() {
-        let tokens = VerifiedTokens::new();
-        let claims = json!({"text": "x".repeat(100_000)});
+        let store = store(1 << 20);
+        let claims = json!({"text": "x".repeat(10_000)});
         for number in 0..1000 {
-            tokens.insert(VerifiedTokens::hash(&number.to_string()).unwrap(), token(claims.clone(), 3600));
+            store.insert((number, VerifiedTokens::hash("a").unwrap()), token(claims.clone(), 3600));
         }
-        tokens.cache.run_pending_tasks();
-        assert!(tokens.cache.weighted_size() <= MAX_BYTES, "{}", tokens.cache.weighted_size());
-        assert!(tokens.cache.entry_count() < 200, "{}", tokens.cache.entry_count());
+        store.run_pending_tasks();
+        assert!(store.weighted_size() <= 1 << 20, "{}", store.weighted_size());
+        assert!(store.entry_count() < 120, "{}", store.entry_count());
     }
 }
