@@ -2,19 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 use usher_proto::envoy::config::core::v3::{Address, SocketAddress, address, socket_address};
 use usher_proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
-use usher_proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+use usher_proto::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 
 /// The host that every scenario configures.
 pub(crate) const HOST: &str = "api.bench.example.com";
 
-/// A check of a request that a browser would send through a gateway, with an `authorization` header or without one: a gRPC
-/// message with its five bytes of prefix.
-pub(crate) fn framed(authorization: Option<&str>) -> Bytes {
-    let check = request(authorization);
+/// What a client shows of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Credential<'a> {
+    None,
+    /// The header `authorization`.
+    Authorization(&'a str),
+    /// The certificate of the connection, as the gateway passes it on.
+    Certificate(&'a str),
+}
+
+/// A check of a request that a browser would send through a gateway: a gRPC message with its five bytes of prefix.
+pub(crate) fn framed(credential: Credential<'_>) -> Bytes {
+    let check = request(credential);
     let length = check.encoded_len();
     let mut frame = BytesMut::with_capacity(5 + length);
     frame.put_u8(0);
@@ -45,7 +55,13 @@ pub(crate) fn status_code(frame: &[u8]) -> Option<i32> {
     }
 }
 
-fn request(authorization: Option<&str>) -> CheckRequest {
+/// The answer in a gRPC frame.
+pub(crate) fn answer(frame: &[u8]) -> anyhow::Result<CheckResponse> {
+    let message = frame.strip_prefix(&[0]).and_then(|rest| rest.get(4..)).context("the answer is no gRPC message")?;
+    Ok(CheckResponse::decode(message)?)
+}
+
+fn request(credential: Credential<'_>) -> CheckRequest {
     let headers = [
         (":authority", HOST),
         (":method", "GET"),
@@ -58,15 +74,19 @@ fn request(authorization: Option<&str>) -> CheckRequest {
         ("referer", "https://bench.example.com/orders"),
         ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
         ("x-envoy-attempt-count", "1"),
-        ("x-forwarded-for", "203.0.113.7"),
+        ("x-forwarded-for", CLIENT),
         ("x-forwarded-proto", "https"),
     ];
     let mut headers: BTreeMap<String, String> =
         headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    match authorization {
-        Some(authorization) => headers.insert("authorization".to_owned(), authorization.to_owned()),
-        None => headers.insert("x-request-id".to_owned(), ID.to_owned()),
+    let mut source = peer(CLIENT, 51724);
+    match credential {
+        Credential::Authorization(value) => headers.insert("authorization".to_owned(), value.to_owned()),
+        Credential::None | Credential::Certificate(_) => headers.insert("x-request-id".to_owned(), ID.to_owned()),
     };
+    if let Credential::Certificate(certificate) = credential {
+        certificate.clone_into(&mut source.certificate);
+    }
     let http = HttpRequest {
         id: "8137269542510931274".to_owned(),
         method: "GET".to_owned(),
@@ -80,7 +100,7 @@ fn request(authorization: Option<&str>) -> CheckRequest {
     };
     CheckRequest {
         attributes: Some(AttributeContext {
-            source: Some(peer("203.0.113.7", 51724)),
+            source: Some(source),
             destination: Some(peer("10.244.1.17", 8443)),
             request: Some(Request {
                 time: Some(prost_types::Timestamp { seconds: 1_790_000_000, nanos: 123_456_000 }),
@@ -91,7 +111,11 @@ fn request(authorization: Option<&str>) -> CheckRequest {
     }
 }
 
-const PATH: &str = "/v1/orders/42?expand=items&page=2";
+/// The path and query of every request.
+pub(crate) const PATH: &str = "/v1/orders/42?expand=items&page=2";
+/// The address of every client.
+pub(crate) const CLIENT: &str = "203.0.113.7";
+
 const ID: &str = "3b0f1b52-8a4f-4c50-9f3c-6d6d3f1c2a77";
 
 fn peer(address: &str, port: u32) -> Peer {
@@ -108,24 +132,27 @@ fn peer(address: &str, port: u32) -> Peer {
 
 #[cfg(test)]
 mod tests {
+    use usher_proto::envoy::service::auth::v3::OkHttpResponse;
     use usher_proto::envoy::service::auth::v3::check_response::HttpResponse;
-    use usher_proto::envoy::service::auth::v3::{CheckResponse, OkHttpResponse};
     use usher_proto::google::rpc::Status;
 
     use super::*;
 
     #[test]
     fn the_check_is_of_ordinary_size() {
-        let frame = framed(None);
+        let frame = framed(Credential::None);
         let check = CheckRequest::decode(&frame[5..]).unwrap();
         assert_eq!(u32::from_be_bytes(frame[1..5].try_into().unwrap()) as usize, frame.len() - 5);
         let http = check.attributes.unwrap().request.unwrap().http.unwrap();
         assert_eq!(http.headers.len(), 14);
         assert!((740..=780).contains(&(frame.len() - 5)), "{}", frame.len() - 5);
-        let with_key = CheckRequest::decode(&framed(Some("APIKEY x"))[5..]).unwrap();
-        let http = with_key.attributes.unwrap().request.unwrap().http.unwrap();
+        let decode = |credential| CheckRequest::decode(&framed(credential)[5..]).unwrap().attributes.unwrap();
+        let http = decode(Credential::Authorization("APIKEY x")).request.unwrap().http.unwrap();
         assert_eq!(http.headers.len(), 14);
         assert_eq!(http.headers["authorization"], "APIKEY x");
+        let with_certificate = decode(Credential::Certificate("PEM"));
+        assert_eq!(with_certificate.source.unwrap().certificate, "PEM");
+        assert_eq!(with_certificate.request.unwrap().http.unwrap().headers.len(), 14);
     }
 
     #[test]
@@ -148,12 +175,17 @@ mod tests {
             (Some(Status { code: 0, message: "x".repeat(1000), ..Status::default() }), Some(0)),
         ] {
             let answer = CheckResponse { status: status.clone(), http_response: ok(), ..CheckResponse::default() };
-            assert_eq!(status_code(&framed(answer)), expected, "{status:?}");
+            let frame = framed(answer.clone());
+            assert_eq!(status_code(&frame), expected, "{status:?}");
+            assert_eq!(super::answer(&frame).unwrap(), answer);
         }
         for broken in
             [&[][..], &[0, 0, 0, 0, 0], &[1, 0, 0, 0, 2, 10, 0], &[0, 0, 0, 0, 1, 10], &[0, 0, 0, 0, 3, 10, 1, 8]]
         {
             assert_eq!(status_code(broken), None, "{broken:?}");
+        }
+        for broken in [&[][..], &[0, 0, 0], &[1, 0, 0, 0, 2, 10, 0], &[0, 0, 0, 0, 1, 10]] {
+            assert!(super::answer(broken).is_err(), "{broken:?}");
         }
     }
 }

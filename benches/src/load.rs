@@ -13,7 +13,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::check::status_code;
+use usher_proto::envoy::service::auth::v3::CheckResponse;
+
+use crate::check::{self, status_code};
 use crate::scenario::Questions;
 use crate::statistics::Latencies;
 
@@ -76,9 +78,21 @@ impl Client {
         Ok(Self { connections, in_flight: pace.in_flight.max(1), _drivers: drivers })
     }
 
-    /// Asks; an answer that is not as expected ends it. All answers have come when it returns.
+    /// Asks one question, and reads all of the answer.
+    pub(crate) async fn answer(&self, frame: &Bytes) -> anyhow::Result<CheckResponse> {
+        let mut connection = self.connections.first().context("there is no connection")?.clone().ready().await?;
+        let mut answer = BytesMut::new();
+        let call = call(&mut connection, template()?, frame.clone(), |part| answer.extend_from_slice(part));
+        timeout(PATIENCE, call).await.context("the server is silent")??;
+        check::answer(&answer)
+    }
+
+    /// Asks; an answer that is not as expected ends it. All answers have come when it returns, and all callbacks.
     pub(crate) async fn ask(&self, questions: &Questions, extent: Extent) -> anyhow::Result<Outcome> {
         let asked = Arc::new(AtomicU64::new(0));
+        if let Some(decisions) = &questions.decisions {
+            decisions.clear();
+        }
         let template = template()?;
         let start = Instant::now();
         let mut tasks = JoinSet::new();
@@ -99,7 +113,14 @@ impl Client {
             }
             anyhow::Ok(())
         };
-        timeout(extent.time + PATIENCE, all).await.context("the server is silent")??;
+        let all = timeout(extent.time + PATIENCE, all).await;
+        if let Some(decisions) = &questions.decisions {
+            let missing = || format!("{} callbacks are missing", decisions.waiting());
+            all.with_context(missing)??;
+            timeout(PATIENCE, decisions.emptied()).await.with_context(missing)??;
+        } else {
+            all.context("the server is silent")??;
+        }
         Ok(Outcome { elapsed: start.elapsed(), latencies })
     }
 }
@@ -128,6 +149,10 @@ impl Asker {
             let frame =
                 position.checked_rem(questions.frames.len()).and_then(|position| questions.frames.get(position));
             let frame = frame.context("there are no questions")?.clone();
+            if let Some(decisions) = &questions.decisions {
+                decisions.enter().await?;
+                now = Instant::now();
+            }
             connection = connection.ready().await?;
             check(&mut connection, template.clone(), frame, questions.expected).await?;
             let answered = Instant::now();
@@ -144,32 +169,46 @@ async fn check(
     frame: Bytes,
     expected: i32,
 ) -> anyhow::Result<()> {
-    let (answer, mut stream) = connection.send_request(template, false)?;
-    stream.send_data(frame, true)?;
-    let mut body = answer.await?.into_body();
     let (mut code, mut start) = (None, BytesMut::new());
-    while let Some(part) = body.data().await {
-        let part = part?;
-        body.flow_control().release_capacity(part.len())?;
+    let read = |part: &[u8]| {
         if code.is_none() && start.is_empty() {
-            code = status_code(&part);
+            code = status_code(part);
         }
         // The answer comes in pieces: it seldom does.
         if code.is_none() {
-            start.extend_from_slice(&part);
+            start.extend_from_slice(part);
             code = status_code(&start);
         }
+    };
+    call(connection, template, frame, read).await?;
+    match code {
+        Some(code) if code == expected => Ok(()),
+        Some(code) => bail!("the answer has code {code}, not {expected}"),
+        None => bail!("the answer has no code"),
+    }
+}
+
+/// Asks, and hands on the parts of the answer as they come.
+async fn call(
+    connection: &mut SendRequest<Bytes>,
+    template: Request<()>,
+    frame: Bytes,
+    mut read: impl FnMut(&[u8]),
+) -> anyhow::Result<()> {
+    let (answer, mut stream) = connection.send_request(template, false)?;
+    stream.send_data(frame, true)?;
+    let mut body = answer.await?.into_body();
+    while let Some(part) = body.data().await {
+        let part = part?;
+        body.flow_control().release_capacity(part.len())?;
+        read(&part);
     }
     let trailers = body.trailers().await?;
     let status = trailers.as_ref().and_then(|trailers| trailers.get("grpc-status"));
     if status.map(HeaderValue::as_bytes) != Some(b"0") {
         bail!("the call failed: grpc-status {status:?}");
     }
-    match code {
-        Some(code) if code == expected => Ok(()),
-        Some(code) => bail!("the answer has code {code}, not {expected}"),
-        None => bail!("the answer has no code"),
-    }
+    Ok(())
 }
 
 fn template() -> anyhow::Result<Request<()>> {
@@ -195,6 +234,7 @@ mod tests {
     use usher_server::{Listener, ListenerSettings, Running};
 
     use super::*;
+    use crate::upstream::Upstream;
 
     /// Answers with a code, or not at all.
     struct Answering(Option<i32>, Arc<AtomicU64>);
@@ -226,6 +266,29 @@ mod tests {
         assert_eq!((outcome.latencies.len(), count.load(Ordering::Relaxed)), (100, 100));
         let nothing = Extent { time: Duration::ZERO, ..extent };
         assert_eq!(client.ask(&Questions::anonymous(), nothing).await.unwrap().latencies.len(), 0);
+        let answer = client.answer(&Questions::anonymous().frames[0]).await.unwrap();
+        assert_eq!(answer.status.unwrap().code, 0);
+    }
+
+    #[tokio::test]
+    async fn callbacks_are_waited_for() {
+        let (running, count) = server(Some(0)).await;
+        let client = Client::connect(running.address(), Pace { connections: 1, in_flight: 8 }).await.unwrap();
+        let upstream = Upstream::start().unwrap();
+        let decisions = Arc::clone(upstream.decisions());
+        let questions = Questions { decisions: Some(Arc::clone(&decisions)), ..Questions::anonymous() };
+        let extent = Extent { first: 0, time: Duration::from_secs(60), checks: 3 };
+        let asking = tokio::spawn(async move { client.ask(&questions, extent).await });
+        while count.load(Ordering::Relaxed) < 3 {
+            tokio::task::yield_now().await;
+        }
+        (0..2).for_each(|_| decisions.leave());
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!asking.is_finished());
+        decisions.leave();
+        assert_eq!(asking.await.unwrap().unwrap().latencies.len(), 3);
     }
 
     #[tokio::test]

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   scenario   configurations, and the checks that are asked with them
-//!      │         check: the message   token: signed tokens and their key set
+//!      │         check: the message   expected: what the answers say
+//!      │         token: signed tokens and their key set   certificate: of clients
+//!      │         upstream: a service that rules call
 //!      ▼
 //!   run        rounds of: start a server, warm it up, ask, stop it
 //!      │         server: child processes   empty: servers that only say OK
@@ -11,9 +13,11 @@
 //!   report     a table
 //! ```
 
+mod certificate;
 mod check;
 mod cpu;
 mod empty;
+mod expected;
 mod load;
 mod report;
 mod run;
@@ -21,6 +25,7 @@ mod scenario;
 mod server;
 mod statistics;
 mod token;
+mod upstream;
 
 use std::path::PathBuf;
 use std::time::Duration;

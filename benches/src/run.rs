@@ -8,10 +8,11 @@ use anyhow::Context as _;
 
 use crate::cpu;
 use crate::empty::Kind;
+use crate::expected::Expected;
 use crate::load::{Client, Extent, Pace};
-use crate::scenario::{self, Name, Questions, Scenario};
+use crate::scenario::{self, Name, Questions, Scenario, Surroundings};
 use crate::server::{Peer, Server};
-use crate::token::Issuer;
+use crate::upstream::Upstream;
 
 /// What is measured, and how long.
 #[derive(Debug)]
@@ -52,17 +53,17 @@ pub(crate) struct Sample {
 
 /// Measures. The first two rows are the empty servers, [`Kind::Stock`] and [`Kind::Listener`].
 pub(crate) async fn run(plan: &Plan) -> anyhow::Result<Vec<Row>> {
-    let issuer = Issuer::start()?;
+    let surroundings = Surroundings::start()?;
     let mut targets = vec![Target::Empty(Kind::Stock), Target::Empty(Kind::Listener)];
     for name in &plan.scenarios {
-        targets.push(Target::Usher(scenario::scenario(*name, &issuer)?));
+        targets.push(Target::Usher(scenario::scenario(*name, &surroundings)?));
     }
     targets.extend(plan.peers.iter().map(Target::Peer));
 
     let mut rows: Vec<Row> = targets.iter().map(|target| Row { name: target.name(), samples: Vec::new() }).collect();
     for round in 1..=plan.rounds {
         for (target, row) in targets.iter().zip(&mut rows) {
-            let sample = match measure(plan, target).await {
+            let sample = match measure(plan, target, &surroundings.upstream).await {
                 Ok(sample) => {
                     eprintln!("round {round}, {}: {:.0} checks/s", row.name, sample.checks_per_second);
                     Some(sample)
@@ -102,6 +103,16 @@ impl Target<'_> {
         }
     }
 
+    /// Asks something twice, and looks at all of the answers.
+    async fn verify(&self, client: &Client) -> anyhow::Result<()> {
+        let Self::Usher(Scenario { expected, questions, .. }) = self else { return Ok(()) };
+        if matches!(expected, Expected::Code) {
+            return Ok(());
+        }
+        let frame = questions.frames.first().context("there are no questions")?;
+        expected.verify([client.answer(frame).await?, client.answer(frame).await?])
+    }
+
     fn start(&self, plan: &Plan) -> anyhow::Result<Server> {
         match self {
             Self::Empty(kind) => Server::start_empty(&plan.own, *kind),
@@ -118,10 +129,12 @@ const START: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(1);
 const WARM_UP_ONCE: u16 = 1000;
 
-async fn measure(plan: &Plan, target: &Target<'_>) -> anyhow::Result<Sample> {
+async fn measure(plan: &Plan, target: &Target<'_>, upstream: &Upstream) -> anyhow::Result<Sample> {
     let questions = target.questions();
     let mut server = target.start(plan)?;
     let client = answering(&mut server, plan.pace, &questions).await?;
+
+    target.verify(&client).await?;
 
     // A question that is asked once is for the warm-up or for the measurement; the first was used to see whether it answers.
     let (warm_up, measured) = if questions.once {
@@ -134,11 +147,18 @@ async fn measure(plan: &Plan, target: &Target<'_>) -> anyhow::Result<Sample> {
     client.ask(&questions, Extent { first: 1, time: WARM_UP, checks: warm_up }).await?;
     let first = if questions.once { 1 + usize::try_from(warm_up)? } else { 0 };
 
+    let accounts_asked = upstream.accounts_asked();
     let before = Times::now(&server)?;
     let outcome = client.ask(&questions, Extent { first, time: plan.time, checks: measured }).await;
     let after = Times::now(&server)?;
     server.ended()?;
     let mut outcome = outcome?;
+    target.verify(&client).await?;
+    // All of them were fetched during the warm-up, and are to be kept.
+    match upstream.accounts_asked().saturating_sub(accounts_asked) {
+        0 => {}
+        fetched => anyhow::bail!("metadata was fetched {fetched} times while measured"),
+    }
 
     let checks = u32::try_from(outcome.latencies.len())?;
     let each = |used: Duration| used.checked_div(checks).context("nothing was answered");

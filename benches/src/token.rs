@@ -1,10 +1,11 @@
-//! An issuer: a key, tokens signed with it, and a server of its key set.
+//! Who issues tokens: with a key of its own and a server of the key set, or with a shared secret.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
@@ -37,7 +38,7 @@ impl Issuer {
 
     /// Tokens that differ, valid for a day. Signing takes most of a millisecond each, so all cores do it.
     pub(crate) fn tokens(&self, number: usize) -> anyhow::Result<Vec<String>> {
-        let now = SystemTime::UNIX_EPOCH.elapsed().context("the clock is wrong")?.as_secs();
+        let now = now()?;
         let numbers: Vec<usize> = (0..number).collect();
         let share = number.div_ceil(crate::cpu::cores()).max(1);
         std::thread::scope(|scope| {
@@ -56,9 +57,7 @@ impl Issuer {
     }
 
     fn token(&self, number: usize, now: u64) -> anyhow::Result<String> {
-        let header = json!({"alg": "RS256", "typ": "JWT", "kid": KEY_ID});
-        let encode = |json: &Value| BASE64.encode(json.to_string());
-        let message = format!("{}.{}", encode(&header), encode(&claims(number, now)));
+        let message = message(&json!({"alg": "RS256", "typ": "JWT", "kid": KEY_ID}), &claims(number, now));
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
@@ -69,6 +68,30 @@ impl Issuer {
 }
 
 const KEY_ID: &str = "bench-1";
+
+/// What signs tokens with HS256.
+pub(crate) const SHARED_SECRET: &str = "as many bytes as SHA-256 makes..";
+
+/// Tokens that differ, valid for a day, signed with [`SHARED_SECRET`].
+pub(crate) fn shared_secret_tokens(number: usize) -> anyhow::Result<Vec<String>> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SHARED_SECRET.as_bytes());
+    let now = now()?;
+    let token = |number| {
+        let message = message(&json!({"alg": "HS256", "typ": "JWT"}), &claims(number, now));
+        let signature = BASE64.encode(hmac::sign(&key, message.as_bytes()));
+        format!("{message}.{signature}")
+    };
+    Ok((0..number).map(token).collect())
+}
+
+/// What is signed (RFC 7515 section 5.1).
+fn message(header: &Value, claims: &Value) -> String {
+    format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()))
+}
+
+fn now() -> anyhow::Result<u64> {
+    Ok(SystemTime::UNIX_EPOCH.elapsed().context("the clock is wrong")?.as_secs())
+}
 
 /// As many claims as a usual identity provider puts into an access token.
 fn claims(number: usize, now: u64) -> Value {
@@ -134,6 +157,17 @@ mod tests {
     use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 
     use super::*;
+
+    #[test]
+    fn tokens_of_a_shared_secret_differ_and_are_verified_by_it() {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SHARED_SECRET.as_bytes());
+        let tokens = shared_secret_tokens(2).unwrap();
+        assert!(matches!(&tokens[..], [one, other] if one != other));
+        for token in tokens {
+            let (message, signature) = token.rsplit_once('.').unwrap();
+            hmac::verify(&key, message.as_bytes(), &BASE64.decode(signature).unwrap()).unwrap();
+        }
+    }
 
     #[test]
     fn tokens_are_verified_by_the_key_that_is_served() {
