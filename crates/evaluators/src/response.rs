@@ -4,7 +4,10 @@ pub mod json;
 pub mod plain;
 pub mod wristband;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use usher_api::{SuccessResponseMethod, SuccessResponseSpec, SuccessSpec};
 use usher_engine::plan::{Delivery, HeaderAction, ResponseItem, TokenIssuer};
@@ -45,12 +48,41 @@ pub fn build(spec: &SuccessSpec, at: &FieldPath<'_>, context: &BuildContext<'_>,
             success.items.extend(item(name, spec, delivery, &mut success.token_issuers, &at, context, problems));
         }
     }
+    actions_go_together(&spec.response_headers, &at.field("responseHeaders"), problems);
     let at = at.field("removeHeaders");
     for (index, name) in spec.remove_headers.iter().enumerate() {
         success.remove_headers.extend(problems.take(&at.index(index), response_header_name(name)));
     }
     success.remove_query_parameters = query.remove;
     success
+}
+
+/// Gateways apply what is appended to a header of the response before they replace it or ask whether there is one. So
+/// items that append to it lose against others of its name, unless their values can be joined before.
+fn actions_go_together(
+    specs: &BTreeMap<String, SuccessResponseSpec>,
+    at: &FieldPath<'_>,
+    problems: &mut Problems,
+) {
+    let named = |name: &str, spec: &SuccessResponseSpec| key(spec).unwrap_or(name).to_ascii_lowercase();
+    let appended: BTreeSet<_> = specs
+        .iter()
+        .filter(|(_, spec)| spec.action == Some(usher_api::HeaderAction::Append))
+        .map(|(name, spec)| named(name, spec))
+        .collect();
+    for (name, spec) in specs {
+        let header = named(name, spec);
+        let joined = match spec.action.unwrap_or_default() {
+            usher_api::HeaderAction::Append => true,
+            // Cookies cannot be joined (RFC 6265 §3).
+            usher_api::HeaderAction::Overwrite => header != "set-cookie",
+            usher_api::HeaderAction::AddIfAbsent => false,
+        };
+        if !joined && appended.contains(&header) {
+            let message = format!("another item appends to the header `{header}`, and would be lost: append here too");
+            problems.add(&at.key(name).field("action"), message);
+        }
+    }
 }
 
 /// The section that an item stands in.

@@ -46,8 +46,9 @@ fn headers_are_replaced_added_to_kept_or_taken_out() {
         ("x-add", &[], Some("ours")),
         ("x-add", &[""], Some("")),
         ("x-add", &["theirs", "too"], Some("theirs,too")),
-        // An item without a value sets nothing.
-        ("x-missing", &["theirs"], Some("theirs")),
+        // An item without a value sets nothing, but does not let through what it would have replaced.
+        ("x-missing", &[], None),
+        ("x-missing", &["theirs"], Some("")),
         ("x-secret", &["theirs"], None),
         ("x-secret", &["theirs", "too"], None),
         ("x-other", &["theirs", "too"], Some("theirs,too")),
@@ -150,6 +151,7 @@ spec:
           user:
             when: [{predicate: '!request.path.startsWith("/none")'}]
             plain: {expression: 'request.headers["x-value"]'}
+          gone: {plain: {selector: auth.identity.no-such-thing}}
           odd-name: {key: the name, when: [{predicate: 'request.path.startsWith("/name")'}], plain: {value: x}}
         remove: [debug]
 "#;
@@ -166,6 +168,7 @@ fn query_parameters_are_set_and_taken_out() {
         ("/x?", "alice", "/x?user=alice", true),
         ("/x?z=1&a=2&B=%26&user=mallory", "alice", "/x?B=%26&a=2&user=alice&z=1", true),
         ("/x?user=mallory&%75ser=mallory&user=mallory", "alice", "/x?user=alice", true),
+        ("/x?gone=1&%67one=2", "alice", "/x?user=alice", true),
         ("/x?debug=1&%64ebug=1&debug&a=1", "alice", "/x?a=1&user=alice", true),
         ("/none?debug=1&b=1&a=2", "", "/none?a=2&b=1", true),
         ("/none?debug=1", "", "/none", true),

@@ -122,6 +122,28 @@ fn only_headers_have_an_action() {
 }
 
 #[test]
+fn an_appended_response_header_is_not_lost() {
+    let cases = [
+        ("set-cookie", "append", false),
+        ("Set-Cookie", "overwrite", true),
+        ("set-cookie", "addIfAbsent", true),
+        ("x-a", "append", false),
+        ("x-a", "overwrite", false),
+        ("x-a", "addIfAbsent", true),
+    ];
+    for (name, action, refused) in cases {
+        let spec = json!({"response": {"success": {"responseHeaders": {
+            "one": {"key": name, "action": action, "plain": {"value": "a"}},
+            "two": {"key": name.to_lowercase(), "action": "append", "plain": {"value": "b"}},
+            "other": {"key": "x-other", "action": action, "plain": {"value": "c"}},
+        }}}});
+        let found: Vec<_> = World::new().build(&spec).1.into_iter().map(|problem| problem.path).collect();
+        let expected: &[&str] = if refused { &["spec.response.success.responseHeaders.one.action"] } else { &[] };
+        assert_eq!(found, expected, "{name} {action}");
+    }
+}
+
+#[test]
 fn everything_wrong_is_told_at_once() {
     let spec = json!({"authentication": {"a": {
         "jwt": {"jwksUrl": "ftp://keys"},
