@@ -24,7 +24,7 @@ pub(crate) struct CompilerOptions {
     pub(crate) evaluators: Options,
     /// What follows when a condition cannot be evaluated.
     pub(crate) on_condition_error: OnConditionError,
-    /// Which Secrets may hold API keys.
+    /// Which Secrets may hold API keys or authorities.
     pub(crate) secret_label_selector: Selector,
     /// What may be called, and how much may come back.
     pub(crate) http: http::Options,
@@ -58,7 +58,7 @@ pub(crate) fn compiler(options: CompilerOptions, registry: &Registry) -> Result<
     })
 }
 
-/// How long readiness waits for the first attempts at discovery documents and key sets.
+/// How long readiness waits for the first attempts at what is fetched in the background.
 const FIRST_ATTEMPTS: Duration = Duration::from_secs(5);
 
 /// Takes in changes until there are no more. Runs on a thread of its own: compiling is computation, and must not keep

@@ -197,8 +197,8 @@ impl Workspace {
         self.report(id.clone(), State::Gone, Vec::new(), Vec::new(), update);
     }
 
-    /// Takes in a Secret, new or changed. Its API key works from now on, and an earlier one no longer; AuthConfigs that
-    /// name the Secret are compiled again. One that does not compile, and was told by the Secret whom to believe, does not
+    /// Takes in a Secret, new or changed. Its API key or authorities count from now on, and earlier ones no longer;
+    /// AuthConfigs that name the Secret are compiled again. One that does not compile, and was told by the Secret whom to believe, does not
     /// serve on with what the Secret said before.
     pub fn set_secret(&mut self, secret: &Arc<Secret>, update: &mut Update) {
         let metadata = &secret.metadata;

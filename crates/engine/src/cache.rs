@@ -81,14 +81,17 @@ fn typed_key(value: &Value, credential: Option<Cow<'_, str>>) -> Arc<[u8]> {
 }
 
 /// An estimate of the memory that a value takes, in bytes.
-pub(crate) fn size_of_value(value: &Value) -> usize {
+#[must_use]
+pub fn size_of_value(value: &Value) -> usize {
     const NODE: usize = size_of::<Value>();
+    /// The key of a member, its hash and its place in the index.
+    const KEY: usize = 48;
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => NODE,
         Value::String(text) => NODE + text.len(),
         Value::Array(elements) => NODE + elements.iter().map(size_of_value).sum::<usize>(),
         Value::Object(members) => {
-            NODE + members.iter().map(|(key, value)| NODE + key.len() + size_of_value(value)).sum::<usize>()
+            NODE + members.iter().map(|(key, value)| KEY + key.len() + size_of_value(value)).sum::<usize>()
         }
     }
 }

@@ -23,6 +23,8 @@ use crate::{Request, plan::HeaderAction, verdict::Additions};
 pub struct UpstreamRequest<'r> {
     request: &'r Request,
     headers: Vec<(String, String)>,
+    /// Those of the headers above that hold nothing but what the client sent.
+    of_client: Vec<String>,
     remove_headers: Vec<String>,
     query_parameters: Vec<(String, String)>,
     remove_query_parameters: Vec<String>,
@@ -34,6 +36,7 @@ impl<'r> UpstreamRequest<'r> {
         Self {
             request,
             headers: Vec::new(),
+            of_client: Vec::new(),
             remove_headers: headers.to_vec(),
             query_parameters: Vec::new(),
             remove_query_parameters: query_parameters.to_vec(),
@@ -53,11 +56,18 @@ impl<'r> UpstreamRequest<'r> {
     /// Sets a header in place of any of that name.
     pub fn set_header(&mut self, name: &str, value: impl Into<String>) {
         let value = clean(value.into());
+        self.of_client.retain(|present| present != name);
         self.remove_headers.retain(|removed| removed != name);
         match self.headers.iter_mut().find(|(present, _)| present == name) {
             Some((_, present)) => *present = value,
             None => self.headers.push((name.to_owned(), value)),
         }
+    }
+
+    /// Leaves only `value` of what the client sent in a header.
+    pub fn keep_of_header(&mut self, name: &str, value: impl Into<String>) {
+        self.set_header(name, value);
+        self.of_client.push(name.to_owned());
     }
 
     /// Takes a header out.
@@ -99,7 +109,8 @@ impl<'r> UpstreamRequest<'r> {
     /// Empties a header that is as the client sent it. It is not taken out, because gateways exist that refuse answers
     /// which take out anything.
     pub(crate) fn empty_header_of_client(&mut self, name: &str) {
-        let is_ours = self.headers.iter().any(|(present, _)| present == name);
+        let is_ours =
+            self.headers.iter().any(|(present, _)| present == name) && !self.of_client.iter().any(|kept| kept == name);
         if !is_ours && self.header(name).is_some_and(|value| !value.is_empty()) {
             self.set_header(name, "");
         }

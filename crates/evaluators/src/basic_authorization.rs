@@ -1,10 +1,10 @@
 //! Who this process is at other servers: a client with an id and a secret, as a Secret says.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::HeaderValue;
+use http::{HeaderValue, header::InvalidHeaderValue};
 use usher_api::LocalObjectReference;
 
-use crate::{BuildContext, FieldPath, Problems, SecretText, SecretUse};
+use crate::{BuildContext, FieldPath, Problems, SecretUse};
 
 /// The `Authorization` header (`Basic`, RFC 7617) of the client whose id and secret are the entries `clientID` and
 /// `clientSecret` of a Secret. Both go into it as they are, without the form encoding of RFC 6749 §2.3.1: that is what
@@ -19,12 +19,12 @@ pub(crate) fn from_secret(
     let mut entry = |key| context.secrets.text(&reference.name, key, SecretUse::Credential, at, problems);
     let id = entry("clientID")?;
     let secret = entry("clientSecret")?;
-    problems.take(at, basic(&id, &secret))
+    problems.take(at, header(id.reveal(), secret.reveal()))
 }
 
-fn basic(id: &SecretText, secret: &SecretText) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
-    let mut value =
-        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{}:{}", id.reveal(), secret.reveal()))))?;
+/// The header of the client with this id and this secret, both as they are.
+pub(crate) fn header(id: &str, secret: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -42,7 +42,7 @@ mod tests {
             ("test", "123\u{a3}", "Basic dGVzdDoxMjPCow=="),
             ("", "", "Basic Og=="),
         ] {
-            let value = basic(&id.into(), &secret.into()).unwrap();
+            let value = header(id, secret).unwrap();
             assert_eq!(value, expected);
             assert_eq!(format!("{value:?}"), "Sensitive");
         }

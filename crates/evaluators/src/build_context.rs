@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use usher_engine::observe::Metrics;
 
-use crate::{conditions::NamedSets, identity::Identities, resources::Resources, secrets::SecretReader};
+use crate::{
+    FieldPath, Problems, conditions::NamedSets, identity::Identities, resources::Resources, secrets::SecretReader,
+};
 
 /// What an evaluator may ask for while it is built from its specification. Building is synchronous and without I/O:
 /// what needs the network is a handle of [`Resources`].
@@ -26,6 +28,26 @@ pub struct BuildContext<'a> {
     pub metrics: &'a Arc<Metrics>,
     /// What the operator of the process chose.
     pub options: &'a Options,
+}
+
+impl BuildContext<'_> {
+    /// Where Secrets count that a rule finds by their labels: in the AuthConfig's own namespace, or, if it wants that and
+    /// the process can, everywhere (nothing).
+    pub(crate) fn namespace_of_secrets(
+        &self,
+        all_namespaces: bool,
+        at: &FieldPath<'_>,
+        problems: &mut Problems,
+    ) -> Option<Arc<str>> {
+        if all_namespaces && !self.options.all_namespaces {
+            problems.warn(
+                &at.field("allNamespaces"),
+                "only Secrets of the AuthConfig's own namespace count: the server does not watch all namespaces",
+            );
+        }
+        let everywhere = all_namespaces && self.options.all_namespaces;
+        (!everywhere).then(|| Arc::clone(self.namespace))
+    }
 }
 
 /// Choices of the operator of the process that concern evaluators.

@@ -32,6 +32,10 @@ enum Place {
     Cookie,
 }
 
+/// The most bytes of a token. Longer ones are refused unread, and nobody is asked about them: header sections of gateways
+/// are hardly ever allowed to be larger.
+pub(crate) const MAX_TOKEN: usize = 64 * 1024;
+
 /// The reason of a rule that finds no credential.
 pub const NOT_FOUND: &str = "credential not found";
 
@@ -95,15 +99,20 @@ impl Credentials {
 }
 
 impl CredentialRemoval for Credentials {
-    fn remove(&self, request: &Request, upstream: &mut UpstreamRequest<'_>) {
+    fn remove(&self, _: &Request, upstream: &mut UpstreamRequest<'_>) {
         match &self.place {
             Place::AuthorizationHeader => upstream.remove_header("authorization"),
             Place::CustomHeader(name) => upstream.remove_header(name),
             Place::QueryString => upstream.remove_query_parameter(&self.identifier),
-            Place::Cookie => match cookie::without(request.header("cookie").unwrap_or_default(), &self.identifier) {
-                others if others.is_empty() => upstream.remove_header("cookie"),
-                others => upstream.set_header("cookie", others),
-            },
+            Place::Cookie => {
+                let others = upstream.header("cookie").map(|header| cookie::without(header, &self.identifier));
+                match others {
+                    // A rule takes out all cookies.
+                    None => {}
+                    Some(others) if others.is_empty() => upstream.remove_header("cookie"),
+                    Some(others) => upstream.keep_of_header("cookie", others),
+                }
+            }
         }
     }
 }

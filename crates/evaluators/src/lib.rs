@@ -4,8 +4,9 @@
 //! | --- | --- |
 //! | [`identity`] | anonymous, apiKey, jwt, kubernetesTokenReview, oauth2Introspection, plain, x509 |
 //! | [`metadata`] | http, uma, userInfo |
-//! | [`authorization`] | patternMatching, opa |
-//! | [`response`] | plain, json, wristband |
+//! | [`authorization`] | kubernetesSubjectAccessReview, opa, patternMatching, spicedb |
+//! | [`response`] | json, plain, wristband |
+//! | [`callbacks`] | http |
 //!
 //! Each phase has one function that builds any of its evaluators: a `match` on the specification that reads as a
 //! table of contents.

@@ -8,6 +8,7 @@ pub(crate) mod background;
 pub mod client_credentials;
 pub(crate) mod external_policies;
 pub mod http;
+pub(crate) mod in_use;
 pub mod jwks;
 pub mod kubernetes;
 pub mod oidc;

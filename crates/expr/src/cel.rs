@@ -65,7 +65,7 @@ use cel::{
 use serde_json::Value;
 
 pub use self::{
-    budget::Budget,
+    budget::{Budget, COST_LIMIT_EXCEEDED},
     environment::{Environment, Function, Library, ObjectType, Output},
     extension::{Argument, Call, Object},
     scope::Scope,
@@ -252,7 +252,7 @@ impl Program {
         context.set_variable_resolver(resolver);
         let outcome = cel::Value::resolve_val(&self.inner.lowered.tree, &context).and_then(finish);
         if budget::exceeded() {
-            return Err(EvaluationError::new(budget::EXCEEDED));
+            return Err(EvaluationError::new(budget::COST_LIMIT_EXCEEDED));
         }
         outcome.map_err(|error| resolver.failure(&error).unwrap_or_else(|| self.error(&error, document)))
     }

@@ -25,7 +25,10 @@ use std::{
 
 use moka::sync::Cache;
 use serde_json::Value;
-use usher_expr::{cel::Program, text};
+use usher_expr::{
+    cel::{COST_LIMIT_EXCEEDED, Program},
+    text,
+};
 
 use super::family::BUILT_IN_LABELS;
 use crate::Context;
@@ -175,9 +178,6 @@ impl CustomLabels {
         }
     }
 }
-
-/// How an evaluation ends that takes too much work.
-const COST_LIMIT_EXCEEDED: &str = "cost limit exceeded";
 
 /// The name as it may stand on a page of metrics, if it may.
 fn label_name(name: &str) -> Option<String> {

@@ -1,15 +1,15 @@
 //! May the caller? Every rule that applies must grant.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use serde_json::Value;
 
 use super::{Decided, denial, step};
 use crate::{
     Context, Failure, Outcome, Step,
     context::Phase,
     plan::{OnConditionError, Rules},
-    verdict::DenialKind,
 };
 
 /// Proof that every authorization rule that applies has granted. The one road to an allow for authenticated callers.
@@ -26,7 +26,9 @@ pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> ControlFlow
                     context.add(Phase::Authorization, rule.name.clone(), value);
                 }
             }
-            Err((rule, failure)) => return ControlFlow::Break(refuse(rules, rule, failure, context)),
+            Err((rule, failure)) => {
+                return ControlFlow::Break(denial::by_rule("authorization", rules, rule, failure, context));
+            }
         }
     }
     ControlFlow::Continue(AllGranted(()))
@@ -38,7 +40,7 @@ async fn all_grant<'p>(
     group: &'p [Step],
     on_condition_error: OnConditionError,
     context: &Context<'_>,
-) -> Result<Vec<(&'p Step, std::sync::Arc<serde_json::Value>)>, (&'p Step, Failure)> {
+) -> Result<Vec<(&'p Step, Arc<Value>)>, (&'p Step, Failure)> {
     let mut granted = Vec::new();
     let mut running = FuturesUnordered::new();
     for rule in group {
@@ -46,8 +48,7 @@ async fn all_grant<'p>(
             step::Begun::Skipped => {}
             step::Begun::ConditionFailed(error) => {
                 if on_condition_error == OnConditionError::Undecidable {
-                    let detail = format!("the condition of the rule: {error}");
-                    return Err((rule, Failure::undecidable("conditions could not be evaluated", detail)));
+                    return Err((rule, step::condition_failed(&error)));
                 }
             }
             step::Begun::Done(outcome) => granted.push((rule, of(rule, outcome)?)),
@@ -60,16 +61,6 @@ async fn all_grant<'p>(
     Ok(granted)
 }
 
-fn of(rule: &Step, outcome: Outcome) -> Result<std::sync::Arc<serde_json::Value>, (&Step, Failure)> {
+fn of(rule: &Step, outcome: Outcome) -> Result<Arc<Value>, (&Step, Failure)> {
     outcome.map_err(|failure| (rule, failure))
-}
-
-fn refuse(rules: &Rules, rule: &Step, failure: Failure, context: &Context<'_>) -> Decided {
-    match failure {
-        Failure::Denied(reason) => {
-            let rule = Some(rule.name.clone());
-            denial::with(&rules.unauthorized, DenialKind::Unauthorized, rule, reason.into_owned(), Vec::new(), context)
-        }
-        Failure::Undecidable(undecided) => Decided::undecidable("authorization", &rule.name, undecided),
-    }
 }

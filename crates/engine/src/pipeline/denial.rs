@@ -9,8 +9,8 @@ use usher_expr::Expression;
 
 use super::Decided;
 use crate::{
-    Context, Verdict,
-    plan::DenyWith,
+    Context, Failure, Step, Verdict,
+    plan::{DenyWith, Rules},
     verdict::{Denial, DenialKind},
 };
 
@@ -45,6 +45,17 @@ pub(crate) fn with(
         rule: rule.clone(),
     };
     Decided { verdict: Verdict::Deny(denial), rule }
+}
+
+/// The end of a check at a rule of `phase` that everything depends on.
+pub(crate) fn by_rule(phase: &str, rules: &Rules, rule: &Step, failure: Failure, context: &Context<'_>) -> Decided {
+    match failure {
+        Failure::Denied(reason) => {
+            let rule = Some(rule.name.clone());
+            with(&rules.unauthorized, DenialKind::Unauthorized, rule, reason.into_owned(), Vec::new(), context)
+        }
+        Failure::Undecidable(undecided) => Decided::undecidable(phase, &rule.name, undecided),
+    }
 }
 
 /// What is not there after a panic is left out like what has no value: nobody is let in by it.

@@ -7,10 +7,9 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{Decided, denial, step};
 use crate::{
-    Context, Failure, Step,
+    Context,
     context::Phase,
     plan::{MetadataRule, OnConditionError, OnMetadataError, Rules},
-    verdict::DenialKind,
 };
 
 /// Runs the rules and keeps what they found. A group is complete before the next one begins, and before a failure
@@ -26,12 +25,7 @@ pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> ControlFlow
                     if rule.on_error == OnMetadataError::Deny
                         && rules.on_condition_error == OnConditionError::Undecidable
                     {
-                        let detail = format!("the condition of the rule: {error}");
-                        found.push((
-                            index,
-                            rule,
-                            Err(Failure::undecidable("conditions could not be evaluated", detail)),
-                        ));
+                        found.push((index, rule, Err(step::condition_failed(&error))));
                     }
                 }
                 step::Begun::Done(outcome) => found.push((index, rule, outcome)),
@@ -56,7 +50,7 @@ pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> ControlFlow
             }
         }
         if let Some((rule, failure)) = decisive {
-            return ControlFlow::Break(refuse(rules, rule, failure, context));
+            return ControlFlow::Break(denial::by_rule("metadata", rules, rule, failure, context));
         }
     }
     ControlFlow::Continue(())
@@ -65,14 +59,4 @@ pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> ControlFlow
 /// Whether a request does not pass without the metadata.
 fn is_needed(rule: &MetadataRule) -> bool {
     rule.on_error == OnMetadataError::Deny || !rule.step.evaluator.is_prepared()
-}
-
-fn refuse(rules: &Rules, rule: &Step, failure: Failure, context: &Context<'_>) -> Decided {
-    match failure {
-        Failure::Denied(reason) => {
-            let rule = Some(rule.name.clone());
-            denial::with(&rules.unauthorized, DenialKind::Unauthorized, rule, reason.into_owned(), Vec::new(), context)
-        }
-        Failure::Undecidable(undecided) => Decided::undecidable("metadata", &rule.name, undecided),
-    }
 }

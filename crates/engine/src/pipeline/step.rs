@@ -113,6 +113,11 @@ async fn before_deadline<'a>(
     outcome.unwrap_or_else(|_| Err(Failure::undecidable(INTERNAL, "an evaluator panicked")))
 }
 
+/// The failure of a rule that everything depends on, when its condition could not be evaluated.
+pub(super) fn condition_failed(error: &EvaluationError) -> Failure {
+    Failure::undecidable("conditions could not be evaluated", format!("the condition of the rule: {error}"))
+}
+
 fn late() -> Failure {
     Failure::Undecidable(Undecided { reason: "", detail: "the deadline has passed".to_owned(), retry_after: None })
 }

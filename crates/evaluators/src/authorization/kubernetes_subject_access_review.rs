@@ -50,8 +50,11 @@ use usher_expr::Expression;
 
 use crate::{
     BuildContext, FieldPath, Problems,
-    resources::kubernetes::{
-        NOT_CONFIGURED, NonResourceAttributes, ResourceAttributes, Reviews, SubjectAccessReviewSpec, needed, timeout,
+    resources::{
+        http::time_limit,
+        kubernetes::{
+            NOT_CONFIGURED, NonResourceAttributes, ResourceAttributes, Reviews, SubjectAccessReviewSpec, needed,
+        },
     },
     values,
 };
@@ -115,7 +118,7 @@ fn build_with(
         user: user?,
         groups: groups?,
         attributes: attributes?,
-        timeout: timeout(spec.timeout),
+        timeout: time_limit(spec.timeout),
         reviews,
         granted: Arc::new(Value::Bool(true)),
     })

@@ -57,7 +57,10 @@ use usher_proto::authzed::api::v1::{
 
 use crate::{
     BuildContext, FieldPath, Problems,
-    resources::spicedb::{Endpoint, Key, Server},
+    resources::{
+        http::time_limit,
+        spicedb::{Endpoint, Key, Server},
+    },
     secrets::SecretUse,
     values,
 };
@@ -108,18 +111,20 @@ pub fn build(
     let subject = Object::build(spec.subject.as_ref(), "subject", SUBJECT, at, problems);
     let resource = Object::build(spec.resource.as_ref(), "resource", RESOURCE, at, problems);
     let permission = Named::build(spec.permission.as_ref(), "permission", "permission is empty", at, problems);
-    let timeout = match spec.timeout {
-        None => Some(DEFAULT_TIMEOUT),
-        Some(0) => None,
-        Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
-    };
     let (subject, resource, permission, key) = (subject?, resource?, permission?, key?);
     let server = context.resources.spicedb.server(Endpoint { address: address?, tls: !spec.insecure });
-    Some(SpiceDb { server, key, subject, resource, permission, consistency: spec.consistency, timeout })
+    Some(SpiceDb {
+        server,
+        key,
+        subject,
+        resource,
+        permission,
+        consistency: spec.consistency,
+        timeout: time_limit(spec.timeout),
+    })
 }
 
 const DEFAULT_ENDPOINT: &str = "grpc.authzed.com:443";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The texts about an empty kind and an empty name.
 const SUBJECT: [&str; 2] = ["subject.kind is empty", "subject.name is empty"];
 const RESOURCE: [&str; 2] = ["resource.kind is empty", "resource.name is empty"];

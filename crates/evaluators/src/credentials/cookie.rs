@@ -11,18 +11,29 @@ pub(super) fn find<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     parts().find_map(|part| value(part, name)).or_else(|| parts().find_map(|part| value_behind_comma(part, name)))
 }
 
-/// The header without the cookies `name`, wherever [`find`] could see one; the others parted by semicolons.
+/// The header without the cookies `name`, wherever [`find`] could see one. Other cookies stay as they are: what stands
+/// behind a comma in the value of one must not become a cookie of its own.
 pub(super) fn without(header: &str, name: &str) -> String {
+    // Characters that cannot be sent on (RFC 9110 §5.5) go first, or a name that begins with one would come to light.
+    let header: String = header.chars().filter(|character| !matches!(character, '\r' | '\n' | '\0')).collect();
     let mut kept = Vec::new();
-    for part in header.split(';') {
-        let mut rest = part.trim();
+    for part in header.split(';').map(str::trim) {
+        let mut pieces = Vec::new();
+        let mut rest = part;
         while let Some((pair, next)) = seam(rest) {
-            kept.push(pair.trim_end_matches([' ', ',']));
+            pieces.push(pair.trim_end_matches([' ', ',']));
             rest = next;
         }
-        kept.push(rest);
+        pieces.push(rest);
+        let before = pieces.len();
+        pieces.retain(|pair| value(pair, name).is_none());
+        if pieces.len() == before {
+            kept.push(part.to_owned());
+        } else {
+            kept.push(pieces.join(","));
+        }
     }
-    kept.retain(|pair| !pair.is_empty() && value(pair, name).is_none());
+    kept.retain(|part| !part.is_empty());
     kept.join("; ")
 }
 
@@ -77,7 +88,11 @@ mod tests {
             ("k=v", ""),
             ("k=v; k=w;a=1", "a=1"),
             ("a=1,k=v", "a=1"),
-            ("a=1, k=v, b=2; c=3", "a=1; b=2; c=3"),
+            ("a=1, k=v, b=2; c=3", "a=1,b=2; c=3"),
+            ("b=2,a=1; a=3; k=v", "b=2,a=1; a=3"),
+            ("a=1,,k=v", "a=1"),
+            ("b=2, a=1; k=v", "b=2, a=1"),
+            ("k=v;\0k=w; a=1", "a=1"),
             ("kk=1; k =2; ak=3", "kk=1; k =2; ak=3"),
             ("a=\"x,k=v\"; k=w", "a=\"x,k=v\""),
             ("flag; k=v", "flag"),

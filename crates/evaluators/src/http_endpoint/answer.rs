@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::EndpointError;
@@ -65,7 +64,7 @@ fn shown(spec: &Value) -> String {
 
 /// The answer as a value.
 pub(super) fn read(response: &Response) -> Result<Value, EndpointError> {
-    if !says_json(response) {
+    if !response.says_json() {
         return Ok(Value::String(String::from_utf8_lossy(&response.body).into_owned()));
     }
     let values = serde_json::Deserializer::from_slice(&response.body).into_iter();
@@ -81,18 +80,10 @@ fn invalid(cause: &str) -> EndpointError {
     EndpointError::Dependency { reason: "invalid response", detail: format!("the answer is not JSON: {cause}") }
 }
 
-/// Whether the answer says to be JSON. Types with a name of their own, such as `application/problem+json`, do not.
-fn says_json(response: &Response) -> bool {
-    response.headers.get_all(CONTENT_TYPE).iter().any(|value| {
-        const JSON: &[u8] = b"application/json";
-        value.as_bytes().windows(JSON.len()).any(|part| part.eq_ignore_ascii_case(JSON))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::{HeaderMap, HeaderValue, StatusCode};
+    use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
     use serde_json::json;
 
     use super::*;

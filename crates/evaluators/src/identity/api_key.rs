@@ -47,17 +47,11 @@ pub fn build(
     problems: &mut Problems,
 ) -> Option<ApiKey> {
     let selector = problems.take(&at.field("selector"), spec.selector.selector());
-    if spec.all_namespaces && !context.options.all_namespaces {
-        problems.warn(
-            &at.field("allNamespaces"),
-            "only Secrets of the AuthConfig's own namespace count: the server does not watch all namespaces",
-        );
-    }
-    let everywhere = spec.all_namespaces && context.options.all_namespaces;
+    let namespace = context.namespace_of_secrets(spec.all_namespaces, at, problems);
     Some(ApiKey {
         credentials: credentials?,
         keys: Arc::clone(&context.resources.api_keys),
-        namespace: (!everywhere).then(|| Arc::clone(context.namespace)),
+        namespace,
         selector: selector?,
     })
 }

@@ -66,7 +66,7 @@ mod keys;
 mod shared_secret;
 mod token;
 
-use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::Future, sync::Arc};
 
 use usher_api::JwtSpec;
 use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome};
@@ -74,8 +74,9 @@ use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome};
 use crate::{
     BuildContext, FieldPath, Problems,
     clock::now,
-    credentials::Credentials,
+    credentials::{Credentials, MAX_TOKEN},
     resources::{
+        background::FIRST_ATTEMPT_PATIENCE,
         jwks::SignatureCheck,
         oidc::{Refresh, Source, VerifiedToken, VerifiedTokens},
     },
@@ -113,13 +114,6 @@ pub fn build(
     };
     Some(Jwt { credentials, keys, algorithms, expected })
 }
-
-/// Longer tokens are refused unread. Header sections of gateways are hardly ever allowed to be larger.
-const MAX_TOKEN: usize = 64 * 1024;
-
-/// How long a check waits for the first attempt to fetch keys. Issuers that answer at all do so within; for the others
-/// checks do not queue up.
-const FIRST_ATTEMPT_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Evaluator for Jwt {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {

@@ -40,8 +40,11 @@ use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome, host::Host}
 
 use crate::{
     BuildContext, FieldPath, Problems,
-    credentials::{Credentials, NOT_FOUND},
-    resources::kubernetes::{NOT_CONFIGURED, Reviews, TokenReviewSpec, needed, timeout},
+    credentials::{Credentials, MAX_TOKEN, NOT_FOUND},
+    resources::{
+        http::time_limit,
+        kubernetes::{NOT_CONFIGURED, Reviews, TokenReviewSpec, needed},
+    },
 };
 
 /// Has the token of a request reviewed.
@@ -82,13 +85,10 @@ fn build_with(
     complete.then(|| KubernetesTokenReview {
         credentials,
         audiences: spec.audiences.clone(),
-        timeout: timeout(spec.timeout),
+        timeout: time_limit(spec.timeout),
         reviews,
     })
 }
-
-/// Longer tokens are refused unread. Header sections of gateways are hardly ever allowed to be larger.
-const MAX_TOKEN: usize = 64 * 1024;
 
 impl Evaluator for KubernetesTokenReview {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {

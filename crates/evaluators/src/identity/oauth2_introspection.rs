@@ -40,7 +40,7 @@ use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome};
 
 use crate::{
     BuildContext, FieldPath, Problems, basic_authorization,
-    credentials::{Credentials, NOT_FOUND},
+    credentials::{Credentials, MAX_TOKEN, NOT_FOUND},
     json_answer::first_value,
     resources::http::{Client, Request, parse_url, time_limit},
 };
@@ -76,9 +76,6 @@ pub fn build(
         timeout: time_limit(spec.timeout),
     })
 }
-
-/// Nobody is asked about longer tokens. Header sections of gateways are hardly ever allowed to be larger.
-const MAX_TOKEN: usize = 64 * 1024;
 
 const NOT_ACTIVE: &str = "token is not active";
 

@@ -84,14 +84,7 @@ pub struct X509 {
 /// Reads `x509` of a rule.
 pub fn build(spec: &X509Spec, at: &FieldPath<'_>, context: &BuildContext<'_>, problems: &mut Problems) -> Option<X509> {
     let selector = problems.take(&at.field("selector"), spec.selector.selector());
-    if spec.all_namespaces && !context.options.all_namespaces {
-        problems.warn(
-            &at.field("allNamespaces"),
-            "only Secrets of the AuthConfig's own namespace count: the server does not watch all namespaces",
-        );
-    }
-    let everywhere = spec.all_namespaces && context.options.all_namespaces;
-    let namespace = (!everywhere).then(|| Arc::clone(context.namespace));
+    let namespace = context.namespace_of_secrets(spec.all_namespaces, at, problems);
     let source = Source::build(spec, &at.field("source"), problems);
     let trust = context.resources.authorities.trust(namespace, selector?);
     Some(X509 { source: source?, trust })

@@ -39,7 +39,7 @@
 //! - `uma request failed`: it does not answer, not with 200, not with a list of ids, or with more than 128 of them; or
 //!   the descriptions are larger than 4 MiB together.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
@@ -52,6 +52,7 @@ use crate::{
     BuildContext, FieldPath, Problems, basic_authorization,
     json_answer::first_value,
     resources::{
+        background::FIRST_ATTEMPT_PATIENCE,
         http::{LONGEST_EXCHANGE, parse_url, time_limit},
         uma::{Endpoints, Token, UmaConfig, UmaServer},
     },
@@ -81,9 +82,6 @@ const AT_A_TIME: usize = 8;
 
 /// How many bytes their descriptions may have together.
 const MAX_BYTES: usize = 4 << 20;
-
-/// How long a check waits for the first attempt to find out about the server.
-const FIRST_ATTEMPT_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Evaluator for Uma {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {

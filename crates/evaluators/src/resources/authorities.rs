@@ -44,6 +44,7 @@ use serde_json::Value;
 use usher_api::{Secret, Selector};
 use usher_engine::Failure;
 
+use crate::clock::time_until;
 use certificate::{Certificate, Validity};
 use chain::Anchors;
 
@@ -315,10 +316,7 @@ struct UntilExpired;
 
 impl Expiry<Hash, Arc<Verified>> for UntilExpired {
     fn expire_after_create(&self, _: &Hash, verified: &Arc<Verified>, _: Instant) -> Option<Duration> {
-        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        let until = u64::try_from(verified.validity.until).unwrap_or(0);
-        // The cache adds this to the present; a century is as good as more.
-        Some(Duration::from_secs(until.saturating_sub(now).min(100 * 365 * 24 * 3600)))
+        Some(time_until(verified.validity.until))
     }
 }
 

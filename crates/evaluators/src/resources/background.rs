@@ -12,12 +12,11 @@
 //! another server. What was fetched last stays in use until something newer was fetched with success.
 
 use std::{
-    collections::HashMap,
     fmt,
     future::Future,
     hash::Hash,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -30,6 +29,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use usher_engine::{Failure, evaluator::Undecided};
+
+use crate::resources::in_use::InUse;
 
 /// How something is fetched. Displayed in logs: as what it is and where, without secrets.
 pub(crate) trait Fetch: fmt::Display + Send + Sync + 'static {
@@ -245,16 +246,10 @@ impl<F: Fetch> Shared<F> {
     }
 }
 
-/// What is in use, by its configuration. What nobody uses any more is forgotten.
+/// What is in use, by its configuration, with what its tasks need.
 pub(crate) struct Registry<K, V> {
     start: Start,
-    entries: Mutex<Entries<K, V>>,
-}
-
-struct Entries<K, V> {
-    by_key: HashMap<K, Weak<V>>,
-    /// At which size dead entries are looked for.
-    sweep_at: usize,
+    in_use: InUse<K, V>,
 }
 
 impl<K: Eq + Hash, V> Registry<K, V> {
@@ -262,36 +257,26 @@ impl<K: Eq + Hash, V> Registry<K, V> {
     /// is only validated) on the runtime in which something is asked for, and if there is none either, nothing is ever
     /// fetched.
     pub(crate) fn new(timing: Timing) -> Self {
-        let entries = Entries { by_key: HashMap::new(), sweep_at: 0 };
-        Self { start: Start { runtime: Handle::try_current().ok(), timing }, entries: Mutex::new(entries) }
+        Self { start: Start { runtime: Handle::try_current().ok(), timing }, in_use: InUse::default() }
     }
 
     /// What there is for that configuration; made, if nobody uses it.
     pub(crate) fn get(&self, key: K, make: impl FnOnce(Start) -> V) -> Arc<V> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(value) = entries.by_key.get(&key).and_then(Weak::upgrade) {
-            return value;
-        }
-        if entries.by_key.len() >= entries.sweep_at {
-            entries.by_key.retain(|_, value| value.strong_count() > 0);
-            entries.sweep_at = (entries.by_key.len() * 2).max(64);
-        }
-        let mut start = self.start.clone();
-        start.runtime = start.runtime.or_else(|| Handle::try_current().ok());
-        let value = Arc::new(make(start));
-        entries.by_key.insert(key, Arc::downgrade(&value));
-        value
+        self.in_use.get(key, || {
+            let mut start = self.start.clone();
+            start.runtime = start.runtime.or_else(|| Handle::try_current().ok());
+            make(start)
+        })
     }
 
     /// Everything in use.
     pub(crate) fn in_use(&self) -> Vec<Arc<V>> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.by_key.values().filter_map(Weak::upgrade).collect()
+        self.in_use.all()
     }
 
     /// How many are remembered, in use or not.
     pub(crate) fn len(&self) -> usize {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).by_key.len()
+        self.in_use.len()
     }
 }
 
@@ -299,6 +284,10 @@ impl<K: Eq + Hash, V> Registry<K, V> {
 pub(crate) async fn wait_for_all(events: Vec<impl Future<Output = ()>>, at_most: Duration) -> bool {
     tokio::time::timeout(at_most, futures_util::future::join_all(events)).await.is_ok()
 }
+
+/// How long a check waits for the first attempt to fetch what it needs. Servers that answer at all do so within; for the
+/// others checks do not queue up.
+pub(crate) const FIRST_ATTEMPT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How patient and how insistent tasks are.
 #[derive(Debug, Clone, Copy)]

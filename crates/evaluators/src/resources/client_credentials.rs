@@ -19,14 +19,13 @@ mod answer;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{FutureExt as _, future::Shared};
 use http::{
     HeaderMap, HeaderValue, Method,
@@ -35,8 +34,11 @@ use http::{
 use tokio::sync::oneshot;
 use url::form_urlencoded;
 
-use super::http::{Client, FetchErrorKind, Request};
-use crate::SecretText;
+use super::{
+    http::{Client, FetchErrorKind, Request},
+    in_use::InUse,
+};
+use crate::{SecretText, basic_authorization};
 
 /// A token is not given out any more when it expires so soon: on its way it could.
 const EARLY: Duration = Duration::from_secs(10);
@@ -71,14 +73,7 @@ pub struct ClientConfig {
 pub struct Tokens {
     http: Client,
     clock: Clock,
-    clients: Mutex<Registry>,
-}
-
-#[derive(Default)]
-struct Registry {
-    clients: HashMap<ClientConfig, Weak<TokenClient>>,
-    /// At which size dead entries are looked for.
-    sweep_at: usize,
+    clients: InUse<ClientConfig, TokenClient>,
 }
 
 /// Says what time it is.
@@ -92,29 +87,19 @@ impl Tokens {
     }
 
     pub(crate) fn with_clock(http: Client, clock: Clock) -> Self {
-        Self { http, clock, clients: Mutex::default() }
+        Self { http, clock, clients: InUse::default() }
     }
 
     /// The client with that configuration. Nothing is fetched before a token is asked for. When the last who holds the
     /// client drops it, its token is forgotten.
     #[must_use]
     pub fn client(&self, config: ClientConfig) -> Arc<TokenClient> {
-        let mut registry = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = registry.clients.get(&config).and_then(Weak::upgrade) {
-            return client;
-        }
-        if registry.clients.len() >= registry.sweep_at {
-            registry.clients.retain(|_, client| client.strong_count() > 0);
-            registry.sweep_at = (registry.clients.len() * 2).max(64);
-        }
-        let client = Arc::new(TokenClient {
-            config: config.clone(),
+        self.clients.get(config.clone(), || TokenClient {
+            config,
             http: self.http.clone(),
             clock: Arc::clone(&self.clock),
             state: Mutex::default(),
-        });
-        registry.clients.insert(config, Arc::downgrade(&client));
-        client
+        })
     }
 }
 
@@ -319,10 +304,7 @@ impl ClientConfig {
     /// The header of basic authentication. Identifier and secret are encoded as in a form (RFC 6749 §2.3.1).
     fn basic(&self) -> Result<HeaderValue, TokenError> {
         let (id, secret) = (query_escape(&self.client_id), query_escape(self.client_secret.reveal()));
-        let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
-            .map_err(|_| TokenError::broken_off())?;
-        value.set_sensitive(true);
-        Ok(value)
+        basic_authorization::header(&id, &secret).map_err(|_| TokenError::broken_off())
     }
 
     fn form(&self, style: Style) -> String {
@@ -377,7 +359,6 @@ impl fmt::Debug for TokenClient {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner).clients.len();
-        formatter.debug_struct("Tokens").field("clients", &clients).finish_non_exhaustive()
+        formatter.debug_struct("Tokens").field("clients", &self.clients.len()).finish_non_exhaustive()
     }
 }

@@ -179,17 +179,6 @@ pub(crate) fn needed(
     reviews.cloned()
 }
 
-/// The time limit of a rule, from the milliseconds in its specification.
-pub(crate) fn timeout(milliseconds: Option<u64>) -> Option<Duration> {
-    match milliseconds {
-        None => Some(DEFAULT_TIMEOUT),
-        Some(0) => None,
-        Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
-    }
-}
-
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Servers written in Go may say `null` for what is empty.
 fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
@@ -295,12 +284,5 @@ mod tests {
         let spec = TokenReviewSpec { token: "hush".to_owned(), audiences: vec!["a".to_owned()] };
         assert_eq!(format!("{spec:?}"), r#"TokenReviewSpec { audiences: ["a"], .. }"#);
         assert_eq!(json!(spec), json!({"token": "hush", "audiences": ["a"]}));
-    }
-
-    #[test]
-    fn a_rule_without_a_time_limit_says_so() {
-        assert_eq!(timeout(None), Some(Duration::from_secs(5)));
-        assert_eq!(timeout(Some(0)), None);
-        assert_eq!(timeout(Some(250)), Some(Duration::from_millis(250)));
     }
 }

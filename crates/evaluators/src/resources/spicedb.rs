@@ -14,13 +14,7 @@ mod connection;
 #[cfg(test)]
 pub(crate) mod test_server;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    str::FromStr,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use http::uri::Authority;
@@ -32,7 +26,10 @@ use tonic::{
 use usher_engine::Failure;
 use usher_proto::authzed::api::v1::{CheckPermissionRequest, CheckPermissionResponse};
 
-use crate::resources::http::{Client, Dialer};
+use crate::resources::{
+    http::{Client, Dialer},
+    in_use::InUse,
+};
 use connection::{Connection, causes};
 
 /// How long questions go unanswered before another connection is tried.
@@ -124,7 +121,7 @@ impl Key {
 #[derive(Debug)]
 pub struct Servers {
     shared: Arc<Shared>,
-    servers: Mutex<Registry>,
+    servers: InUse<Endpoint, Server>,
 }
 
 /// What all connections are made with.
@@ -137,13 +134,6 @@ struct Shared {
     patience: Duration,
 }
 
-#[derive(Debug, Default)]
-struct Registry {
-    servers: HashMap<Endpoint, Weak<Server>>,
-    /// At which size dead entries are looked for.
-    sweep_at: usize,
-}
-
 impl Servers {
     /// No servers yet. They are reached by the rules of this client about addresses, and trusted if an authority of the
     /// machine vouches for them.
@@ -153,28 +143,18 @@ impl Servers {
     }
 
     fn with(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared), servers: Mutex::default() }
+        Self { shared: Arc::new(shared), servers: InUse::default() }
     }
 
     /// The server at that endpoint. Nothing is sent before the first question.
     #[must_use]
     pub fn server(&self, endpoint: Endpoint) -> Arc<Server> {
-        let mut registry = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(server) = registry.servers.get(&endpoint).and_then(Weak::upgrade) {
-            return server;
-        }
-        if registry.servers.len() >= registry.sweep_at {
-            registry.servers.retain(|_, server| server.strong_count() > 0);
-            registry.sweep_at = (registry.servers.len() * 2).max(64);
-        }
-        let server = Arc::new(Server {
-            endpoint: endpoint.clone(),
+        self.servers.get(endpoint.clone(), || Server {
+            endpoint,
             shared: Arc::clone(&self.shared),
             connection: ArcSwapOption::empty(),
             making: tokio::sync::Mutex::default(),
-        });
-        registry.servers.insert(endpoint, Arc::downgrade(&server));
-        server
+        })
     }
 }
 

@@ -183,3 +183,22 @@ fn a_credential_goes_no_further_if_the_rule_says_so() {
         assert_eq!(additions(&plan, &request), Additions::default());
     }
 }
+
+#[test]
+fn cookies_that_are_left_are_still_those_of_the_client() {
+    let world = World::new().with(&[crate::support::secret("team/s", "app=x", "sesame")]);
+    let rule =
+        json!({"apiKey": {"selector": {}}, "credentials": {"cookie": {"name": "key"}}, "removeCredential": true});
+    let request = json!({"headers": {"cookie": "a=1; key=sesame"}});
+    let changed = |success: Value| {
+        let plan = world.plan(&json!({"authentication": {"key": rule}, "response": {"success": success}}));
+        let found = additions(&plan, &request);
+        (found.headers, found.remove_headers)
+    };
+    let cookie = |value: &str| vec![("cookie".to_owned(), value.to_owned())];
+    assert_eq!(changed(json!({"removeHeaders": ["cookie"]})), (vec![], vec!["cookie".to_owned()]));
+    let item = |item: Value| json!({"headers": {"cookie": item}});
+    assert_eq!(changed(item(json!({"plain": {"value": null}}))), (cookie(""), vec![]));
+    assert_eq!(changed(item(json!({"plain": {"value": "b=2"}}))), (cookie("b=2"), vec![]));
+    assert_eq!(changed(item(json!({"action": "append", "plain": {"value": "b=2"}}))), (cookie("a=1; b=2"), vec![]));
+}

@@ -24,8 +24,8 @@ pub(super) const LIMIT: u64 = 2_000_000;
 /// How many bytes of text a unit pays for.
 const BYTES_PER_UNIT: usize = 64;
 
-/// Why an evaluation ended.
-pub(super) const EXCEEDED: &str = "cost limit exceeded";
+/// The message of an evaluation that took too much work.
+pub const COST_LIMIT_EXCEEDED: &str = "cost limit exceeded";
 
 thread_local! {
     /// What is left, or `None` when nothing is: once exceeded, everything that has a price fails.
@@ -65,7 +65,7 @@ pub(super) fn charge(units: u64) -> Result<(), ExecutionError> {
     REMAINING.set(remaining);
     match remaining {
         Some(_) => Ok(()),
-        None => Err(ExecutionError::function_error("", EXCEEDED)),
+        None => Err(ExecutionError::function_error("", COST_LIMIT_EXCEEDED)),
     }
 }
 

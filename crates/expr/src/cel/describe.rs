@@ -19,7 +19,7 @@ pub(super) fn describe(error: &ExecutionError, source: &str, paths: &[Path], doc
             // Nobody could be told why the path led nowhere; following it once more tells.
             Some(index) => match paths.get(index).map(|path| path.follow(document)) {
                 Some(Err(lost)) => describe_lost(&lost),
-                _ => budget::EXCEEDED.to_owned(),
+                _ => budget::COST_LIMIT_EXCEEDED.to_owned(),
             },
             None => format!("undeclared reference to '{name}'"),
         },

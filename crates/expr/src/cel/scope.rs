@@ -84,25 +84,20 @@ impl<'a> Scope<'a> {
     }
 
     fn resolver<'s>(&'s self, program: &'s Program) -> InScope<'s> {
-        InScope { variables: program.variables(self.document), kept: self.kept(), scope: self }
-    }
-
-    fn kept(&self) -> &[OnceLock<Result<Kept, EvaluationError>>] {
-        &self.kept
+        InScope { variables: program.variables(self.document), scope: self }
     }
 }
 
 /// The variables of a lowered tree, those that stand for definitions included.
 struct InScope<'s> {
     variables: Variables<'s>,
-    kept: &'s [OnceLock<Result<Kept, EvaluationError>>],
     scope: &'s Scope<'s>,
 }
 
 impl InScope<'_> {
     fn definition(&self, index: usize) -> Option<&Result<Kept, EvaluationError>> {
         let definition = self.scope.environment.definitions().get(index)?;
-        Some(self.kept.get(index)?.get_or_init(|| {
+        Some(self.scope.kept.get(index)?.get_or_init(|| {
             let (program, document) = (&definition.program, self.scope.document);
             let value = program.interpret(document, &self.scope.resolver(program), |value| own(value.as_ref()));
             value.map(|value| Kept { size: budget::size(value.as_ref()), value })
@@ -115,7 +110,7 @@ impl Resolver for InScope<'_> {
         let ExecutionError::UndeclaredReference(name) = error else { return None };
         let index = definition_index(name)?;
         let name = &self.scope.environment.definitions().get(index)?.name;
-        let failed = self.kept.get(index)?.get()?.as_ref().err()?;
+        let failed = self.scope.kept.get(index)?.get()?.as_ref().err()?;
         Some(EvaluationError::new(format!("{name}: {failed}")))
     }
 }

@@ -51,14 +51,11 @@ use crate::{
     BuildContext, FieldPath, Problems, SecretUse,
     http_endpoint::{self, HttpEndpoint},
     resources::{
+        background::FIRST_ATTEMPT_PATIENCE,
         external_policies::{Digest, ExternalPolicy, Origin, PolicyConfig, answer},
         http::parse_url,
     },
 };
-
-/// How long a check waits for the first attempt to download the policy. Registries that answer at all do so within;
-/// for the others checks do not queue up.
-const FIRST_ATTEMPT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What expressions see of the request of a client when there is none.
 const NO_REQUEST: Value = Value::Null;

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     FieldPath, Problems, SecretReader, SecretUse,
     resources::{
-        http::parse_url,
+        http::{parse_url, time_limit},
         jwks::{KeySet, SignatureCheck, SkippedKey},
         oidc::{Keys, Location, Source, SourceConfig, VerifiedTokens},
     },
@@ -132,15 +132,8 @@ fn source(spec: &JwtSpec, location: Location) -> SourceConfig {
         Location::Issuer(_) => spec.ttl.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0),
         Location::KeySet(_) => None,
     };
-    let timeout = match spec.timeout {
-        None => Some(DEFAULT_TIMEOUT),
-        Some(0) => None,
-        Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
-    };
-    SourceConfig { location, ttl: ttl.map(Duration::from_secs), timeout }
+    SourceConfig { location, ttl: ttl.map(Duration::from_secs), timeout: time_limit(spec.timeout) }
 }
-
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn key_set(spec: &JwksSpec, at: &FieldPath<'_>, secrets: &SecretReader<'_>, problems: &mut Problems) -> Option<KeySet> {
     match problems.take(at, spec.source())? {

@@ -51,7 +51,9 @@ fn members(response: &Response) -> Result<HashMap<String, Value>, String> {
         let pairs = form_urlencoded::parse(&response.body);
         Ok(pairs.map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect())
     } else {
-        serde_json::from_slice(&response.body).map_err(|error| error.to_string())
+        // Its own text may quote the answer, which may be a token.
+        serde_json::from_slice(&response.body)
+            .map_err(|error| format!("not a JSON object: line {}, column {}", error.line(), error.column()))
     }
 }
 

@@ -1,6 +1,5 @@
 //! From the answer of a registry to the text of a policy.
 
-use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use crate::resources::http::Response;
@@ -12,11 +11,9 @@ use crate::resources::http::Response;
 /// When there is no text. An answer without a policy is not taken for a policy that grants nothing: the registry has
 /// more likely lost it.
 pub(crate) fn text(response: &Response) -> Result<String, String> {
-    let text = if is_json(response) {
-        let document: Value = serde_json::from_slice(&response.body).map_err(|error| {
-            // Its own text may quote the answer.
-            format!("the answer is not JSON: line {}, column {}", error.line(), error.column())
-        })?;
+    let text = if response.says_json() {
+        let document: Value = serde_json::from_slice(&response.body)
+            .map_err(|error| format!("the answer is not JSON: line {}, column {}", error.line(), error.column()))?;
         let raw = document.get("result").and_then(|result| result.get("raw"));
         raw.and_then(Value::as_str).ok_or("the answer has no text `result.raw`")?.to_owned()
     } else {
@@ -28,17 +25,10 @@ pub(crate) fn text(response: &Response) -> Result<String, String> {
     Ok(text)
 }
 
-fn is_json(response: &Response) -> bool {
-    let types = response.headers.get_all(CONTENT_TYPE);
-    types
-        .iter()
-        .any(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase().contains("application/json"))
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::{HeaderMap, StatusCode};
+    use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 
     use super::*;
 

@@ -12,6 +12,9 @@ use std::{
 use aws_lc_rs::digest;
 use moka::{Expiry, sync::Cache};
 use serde_json::Value;
+use usher_engine::cache::size_of_value;
+
+use crate::clock::time_until;
 
 /// What is known of a token whose signature was verified.
 #[derive(Debug)]
@@ -86,10 +89,7 @@ struct UntilExpired;
 
 impl Expiry<Key, Arc<VerifiedToken>> for UntilExpired {
     fn expire_after_create(&self, _: &Key, token: &Arc<VerifiedToken>, _: Instant) -> Option<Duration> {
-        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        let expires = u64::try_from(token.expires.unwrap_or(0)).unwrap_or(0);
-        // The cache adds this to the present; a century is as good as more.
-        Some(Duration::from_secs(expires.saturating_sub(now).min(100 * 365 * 24 * 3600)))
+        Some(time_until(token.expires.unwrap_or(0)))
     }
 }
 
@@ -97,19 +97,6 @@ impl Expiry<Key, Arc<VerifiedToken>> for UntilExpired {
 fn size_of_token(token: &VerifiedToken) -> usize {
     const ENTRY: usize = 400;
     ENTRY + size_of_value(&token.claims)
-}
-
-fn size_of_value(value: &Value) -> usize {
-    size_of::<Value>()
-        + match value {
-            Value::String(text) => text.capacity(),
-            Value::Array(items) => items.iter().map(size_of_value).sum(),
-            // Key, hash and place in the index, besides the value.
-            Value::Object(members) => {
-                members.iter().map(|(key, value)| 48 + key.capacity() + size_of_value(value)).sum()
-            }
-            _ => 0,
-        }
 }
 
 impl fmt::Debug for VerifiedTokens {
