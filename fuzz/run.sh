@@ -9,11 +9,9 @@ seconds=${2:-600}
 # Longer inputs take more time each and find little that shorter ones do not.
 case $target in
 auth_config) max_len=8192 ;;
-check_request) max_len=4096 ;;
-jwt) max_len=4096 ;;
-credentials) max_len=1024 ;;
-selector) max_len=2048 ;;
-cel) max_len=1024 ;;
+check_request | http_endpoint | jwt | keys | x509) max_len=4096 ;;
+policy | selector) max_len=2048 ;;
+cel | changes | credentials) max_len=1024 ;;
 *) echo "unknown target: $target" >&2; exit 2 ;;
 esac
 

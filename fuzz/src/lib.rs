@@ -3,20 +3,18 @@
 use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
-use usher_api::{Document, Selector};
-use usher_compile::{Compiled, Compiler};
+use tokio::runtime::Runtime;
+use usher_api::{AuthConfigDocument, Document, Secret, SecretDocument, Selector};
+use usher_compile::{Compiled, Compiler, Refused};
 use usher_engine::{
-    Context, Request, RequestParts,
+    Context, Plan, Request, RequestParts, Verdict, check,
     context::{Identity, Phase},
     observe::Metrics,
     plan::OnConditionError,
     request::{Address, Metadata, Peer, Port, Time},
+    verdict::Additions,
 };
-use usher_evaluators::{
-    Resources, SecretReader, Secrets,
-    build_context::Options,
-    resources::http,
-};
+use usher_evaluators::{Resources, SecretReader, Secrets, build_context::Options, resources::http};
 
 /// A compiler with resources of its own. Outbound requests may reach this machine only where `allow_loopback` says so.
 pub fn compiler(allow_loopback: bool) -> Compiler {
@@ -30,7 +28,7 @@ pub fn compiler(allow_loopback: bool) -> Compiler {
     }
 }
 
-/// Takes in a text that is known to be good: its Secrets become API keys, its AuthConfigs plans.
+/// Takes in a text that is known to be good: its Secrets become API keys and authorities, its AuthConfigs plans.
 pub fn load(compiler: &Compiler, text: &str) -> Vec<Compiled> {
     let mut plans = Vec::new();
     let mut secrets = Secrets::default();
@@ -39,6 +37,7 @@ pub fn load(compiler: &Compiler, text: &str) -> Vec<Compiled> {
             Document::Secret(secret) => {
                 let secret = secret.result.expect("a good Secret");
                 compiler.resources.api_keys.apply(&secret);
+                compiler.resources.authorities.apply(&secret);
                 secrets.insert(Arc::new(secret));
             }
             Document::AuthConfig(config) => {
@@ -50,6 +49,64 @@ pub fn load(compiler: &Compiler, text: &str) -> Vec<Compiled> {
         }
     }
     plans
+}
+
+/// An AuthConfig of this specification, in the namespace `fuzz`. None where the schema refuses it.
+pub fn compile(compiler: &Compiler, spec: Value, secrets: &Secrets) -> Option<Result<Compiled, Refused>> {
+    let object = json!({
+        "apiVersion": "authorino.kuadrant.io/v1beta3", "kind": "AuthConfig",
+        "metadata": {"name": "made", "namespace": "fuzz"}, "spec": spec,
+    });
+    let config = AuthConfigDocument::from_kubernetes(object).result.ok()?;
+    Some(compiler.compile(&config, &SecretReader::new(secrets, "fuzz")))
+}
+
+/// A Secret of the namespace `fuzz` with one entry, and the label `group: made`.
+pub fn secret(name: &str, key: &str, value: &[u8]) -> Secret {
+    let object = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": name, "namespace": "fuzz", "labels": {"group": "made"}},
+    });
+    let mut secret = SecretDocument::from_kubernetes(object).result.expect("a good Secret");
+    secret.data.insert(key.to_owned(), value.to_vec());
+    secret
+}
+
+/// What a plan says about a request. A panic that the engine catches has ended the process by now.
+pub fn decide(runtime: &Runtime, plan: &Plan, request: &Request) -> Verdict {
+    let verdict = runtime.block_on(check(plan, request, None, None));
+    match &verdict {
+        Verdict::Allow(allow) => can_be_delivered(allow.additions()),
+        Verdict::Undecidable(undecided) => assert_ne!(undecided.reason, "internal error", "{undecided:?}"),
+        Verdict::Deny(_) => {}
+    }
+    verdict
+}
+
+/// A runtime for the thread that calls.
+pub fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// What must hold for all changes of a request: gateways do not agree about what follows otherwise.
+fn can_be_delivered(additions: &Additions) {
+    let names: Vec<&String> = additions.headers.iter().map(|(name, _)| name).collect();
+    for (index, name) in names.iter().enumerate() {
+        assert!(!names[..index].contains(name), "set twice: {additions:?}");
+        assert!(!additions.remove_headers.contains(name), "set and removed: {additions:?}");
+    }
+    let parameters: Vec<&String> = additions.query_parameters.iter().map(|(name, _)| name).collect();
+    for (index, name) in parameters.iter().enumerate() {
+        assert!(!parameters[..index].contains(name), "set twice: {additions:?}");
+    }
+    let response = additions.response_headers.iter().map(|header| (&header.name, &header.value));
+    let headers = additions.headers.iter().map(|(name, value)| (name, value)).chain(response);
+    for (name, value) in headers.clone().chain(additions.query_parameters.iter().map(|(name, value)| (name, value))) {
+        assert!(!value.contains(['\r', '\n', '\0']), "{name}: {value:?}");
+    }
+    for (name, _) in headers {
+        assert_eq!(*name, name.to_ascii_lowercase());
+    }
 }
 
 /// A request with something in every place.

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use usher_api::{AuthConfig, AuthConfigDocument, Document, Problem, SecretDocument, read_documents};
@@ -12,28 +12,38 @@ use usher_evaluators::{SecretReader, Secrets};
 static COMPILER: LazyLock<Compiler> = LazyLock::new(|| usher_fuzz::compiler(false));
 
 fuzz_target!(|text: &str| {
-    for document in read_documents(text) {
+    let documents = read_documents(text);
+    let mut secrets = Secrets::default();
+    for document in &documents {
+        if let Document::Secret(document) = document {
+            keep(document, &mut secrets);
+        }
+    }
+    for document in documents {
         match document {
             Document::AuthConfig(document) => {
                 document.lines.find("spec.authorization.a.opa.rego");
-                compile(&document.result);
+                compile(&document.result, &secrets);
             }
-            Document::AuthorizationPolicy(document) => document.result.as_ref().err().into_iter().for_each(|it| are_told(it)),
-            Document::Secret(document) => keep(&document),
+            Document::AuthorizationPolicy(document) => match &document.result {
+                Ok(policy) => usher_policy::compile(policy).err().iter().for_each(|problems| are_told(problems)),
+                Err(problems) => are_told(problems),
+            },
+            Document::Secret(_) => {}
             Document::Ignored(document) => assert!(!document.kind.is_empty()),
             Document::Unreadable(document) => are_told(&document.problems),
         }
     }
     // The same text, had it come from the Kubernetes API.
     if let Ok(object) = serde_json::from_str::<serde_json::Value>(text) {
-        compile(&AuthConfigDocument::from_kubernetes(object.clone()).result);
-        keep(&SecretDocument::from_kubernetes(object));
+        compile(&AuthConfigDocument::from_kubernetes(object.clone()).result, &secrets);
+        keep(&SecretDocument::from_kubernetes(object), &mut secrets);
     }
 });
 
-fn compile(result: &Result<AuthConfig, Vec<Problem>>) {
+fn compile(result: &Result<AuthConfig, Vec<Problem>>, secrets: &Secrets) {
     match result {
-        Ok(config) => match COMPILER.compile(config, &SecretReader::new(&Secrets::default(), &config.metadata.namespace)) {
+        Ok(config) => match COMPILER.compile(config, &SecretReader::new(secrets, &config.metadata.namespace)) {
             Ok(compiled) => {
                 for host in &compiled.hosts {
                     let text = host.to_string();
@@ -46,11 +56,15 @@ fn compile(result: &Result<AuthConfig, Vec<Problem>>) {
     }
 }
 
-fn keep(document: &SecretDocument) {
+fn keep(document: &SecretDocument, secrets: &mut Secrets) {
     match &document.result {
         Ok(secret) => {
+            let (namespace, name) = (&secret.metadata.namespace, &secret.metadata.name);
             COMPILER.resources.api_keys.apply(secret);
-            COMPILER.resources.api_keys.remove(&secret.metadata.namespace, &secret.metadata.name);
+            COMPILER.resources.api_keys.remove(namespace, name);
+            COMPILER.resources.authorities.apply(secret);
+            COMPILER.resources.authorities.remove(namespace, name);
+            secrets.insert(Arc::new(secret.clone()));
         }
         Err(problems) => are_told(problems),
     }

@@ -136,7 +136,7 @@ impl<'r> UpstreamRequest<'r> {
     }
 
     /// The names in the query that say, when decoded, a name that is removed, or one that is set and spelled otherwise
-    /// there: gateways compare names as they are spelled, upstreams do not.
+    /// there: gateways compare names as they are spelled, upstreams do not. What is set goes out encoded.
     fn parameters_to_remove(&self) -> Vec<String> {
         let mut spelled = Vec::new();
         if self.remove_query_parameters.is_empty() && self.query_parameters.is_empty() {
@@ -146,13 +146,19 @@ impl<'r> UpstreamRequest<'r> {
             let raw = pair.split_once('=').map_or(pair, |(name, _)| name);
             let name = form_decoded(raw);
             let is_removed = self.remove_query_parameters.iter().any(|removed| *removed == name);
-            let is_set_otherwise = raw != name && self.query_parameters.iter().any(|(set, _)| *set == name);
+            let is_otherwise = raw != name || !name.bytes().all(is_unreserved);
+            let is_set_otherwise = is_otherwise && self.query_parameters.iter().any(|(set, _)| *set == name);
             if is_removed || is_set_otherwise {
                 add_once(&mut spelled, raw);
             }
         }
         spelled
     }
+}
+
+/// Whether a byte stands for itself in a query, always (RFC 3986 §2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 fn add_once(names: &mut Vec<String>, name: &str) {
@@ -316,5 +322,14 @@ mod tests {
         upstream.remove_query_parameter("a");
         let additions = upstream.into_additions();
         assert_eq!((additions.query_parameters, additions.remove_query_parameters), (pairs(&[]), names(&["a"])));
+    }
+
+    #[test]
+    fn a_name_that_goes_out_encoded_replaces_every_spelling() {
+        let request = request(&[], "/?$=1&%24=2&user=3&%75ser=4");
+        let mut upstream = UpstreamRequest::new(&request, &[], &[]);
+        upstream.set_query_parameter("$", "ours");
+        upstream.set_query_parameter("user", "ours");
+        assert_eq!(upstream.into_additions().remove_query_parameters, names(&["$", "%24", "%75ser"]));
     }
 }
