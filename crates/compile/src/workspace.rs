@@ -198,8 +198,8 @@ impl Workspace {
     }
 
     /// Takes in a Secret, new or changed. Its API key or authorities count from now on, and earlier ones no longer;
-    /// AuthConfigs that name the Secret are compiled again. One that does not compile, and was told by the Secret whom to believe, does not
-    /// serve on with what the Secret said before.
+    /// AuthConfigs that name the Secret are compiled again. One that does not compile, and was told by the Secret whom to
+    /// believe, does not serve on with what the Secret said before.
     pub fn set_secret(&mut self, secret: &Arc<Secret>, update: &mut Update) {
         let metadata = &secret.metadata;
         let known = self.secrets.get(&metadata.namespace, &metadata.name);
