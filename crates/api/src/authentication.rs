@@ -158,7 +158,7 @@ pub struct JwtSpec {
 /// A JSON Web Key Set that is not fetched. Exactly one of `inline` and `secretRef` is given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-usher-rules" = [exactly_one(&["inline", "secretRef"], "Use exactly one of: inline, secretRef")]))]
+#[schemars(extend("x-usher-rules" = [one_of(&[&["inline"], &["secretRef"]])]))]
 pub struct JwksSpec {
     /// The key set (RFC 7517, section 5), as an object or as its JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]

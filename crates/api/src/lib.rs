@@ -73,5 +73,5 @@ pub use response::{
     DenyWithSpec, HeaderAction, JsonResponseSpec, QueryParametersSpec, ResponseSpec, SigningAlgorithm, SigningKeyRef,
     SuccessResponseMethod, SuccessResponseSpec, SuccessSpec, WristbandSpec,
 };
-pub use secret::Secret;
+pub use secret::{Secret, SecretName};
 pub use status::{AuthConfigCondition, AuthConfigStatus, AuthConfigSummary};

@@ -13,13 +13,21 @@ pub struct AuthConfigStatus {
     /// Numbers at a glance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<AuthConfigSummary>,
+    /// `metadata.generation` of the version that all this is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `metadata.generation` of the version that is served. Lower than `observedGeneration` where the newer version cannot
+    /// be served; missing where no version is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served_generation: Option<i64>,
 }
 
 /// One condition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthConfigCondition {
-    /// `Available`: at least one host is served. `Ready`: all hosts are served, as the AuthConfig says.
+    /// `Available`: at least one host is served. `Ready`: all hosts are served, as the AuthConfig says. `HostConflict`:
+    /// other AuthConfigs want the same hosts; there only as long as that is so.
     #[serde(rename = "type")]
     pub kind: String,
     /// `True` or `False`.
