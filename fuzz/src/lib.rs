@@ -31,7 +31,7 @@ pub fn compiler(allow_loopback: bool) -> Compiler {
 /// Takes in a text that is known to be good: its Secrets become API keys and authorities, its AuthConfigs plans.
 pub fn load(compiler: &Compiler, text: &str) -> Vec<Compiled> {
     let mut plans = Vec::new();
-    let mut secrets = Secrets::default();
+    let mut secrets = Secrets::complete();
     for document in usher_api::read_documents(text) {
         match document {
             Document::Secret(secret) => {

@@ -50,7 +50,8 @@ pub struct Refused {
     /// The hosts that it claims all the same, as far as they can be read: they are answered with *undecidable*, never
     /// left unprotected.
     pub hosts: Vec<HostPattern>,
-    /// Everything that is wrong.
+    /// Everything that is wrong. Where a Secret is waited for ([`SecretReader::is_waiting`]) there may be no problem at
+    /// all, or one that is there only because of that.
     pub problems: Vec<Problem>,
 }
 
@@ -58,7 +59,7 @@ impl Compiler {
     /// Compiles an AuthConfig, with the Secrets that it names.
     ///
     /// # Errors
-    /// All problems of the AuthConfig, each with the path of its field.
+    /// All problems of the AuthConfig, each with the path of its field. Or a Secret is waited for.
     pub fn compile(&self, auth_config: &AuthConfig, secrets: &SecretReader<'_>) -> Result<Compiled, Refused> {
         let namespace: Arc<str> = auth_config.metadata.namespace.as_str().into();
         let name: Arc<str> = auth_config.metadata.name.as_str().into();
@@ -78,7 +79,8 @@ impl Compiler {
         let hosts = hosts(&auth_config.spec.hosts, &mut problems);
         let rules = self.rules(auth_config, &context, &mut problems);
         let (list, warnings) = problems.into_parts();
-        if !list.is_empty() {
+        // What was built without a Secret that may be there lacks what needs it: it must not run.
+        if !list.is_empty() || secrets.is_waiting() {
             return Err(Refused { hosts, problems: list });
         }
         let meters = self.metrics.plan(&namespace, &name);

@@ -5,7 +5,8 @@
 //! goes. A change is worked out for the hosts that it can touch, not for all.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
     ops::Bound,
 };
 
@@ -26,13 +27,25 @@ pub struct Claims<Id> {
     /// Whether a host that an older configuration only covers with a wildcard may be claimed by a newer one.
     allow_superseding_host_subsets: bool,
     claims: BTreeMap<Key, Vec<Claim<Id>>>,
+    /// The loose claims that each configuration stands in the way of.
+    in_the_way: HashMap<Id, BTreeSet<(Key, Id)>>,
 }
 
 #[derive(Debug, Clone)]
 struct Claim<Id> {
     age: Age,
     id: Id,
-    linked: bool,
+    /// The configuration whose older claim makes this one loose. None: it is linked.
+    taken_by: Option<Id>,
+}
+
+/// What a change of claims may have changed.
+#[derive(Debug)]
+pub struct Touched<Id> {
+    /// The hosts whose owner may be another one now.
+    pub hosts: Vec<HostPattern>,
+    /// The configurations that have won or lost a host, or that have another rival now.
+    pub configurations: BTreeSet<Id>,
 }
 
 /// A host, sorted so that all hosts below a name are neighbours: labels from the last to the first.
@@ -47,21 +60,25 @@ impl<Id> Claims<Id> {
     /// No claims yet.
     #[must_use]
     pub fn new(allow_superseding_host_subsets: bool) -> Self {
-        Self { allow_superseding_host_subsets, claims: BTreeMap::new() }
+        Self { allow_superseding_host_subsets, claims: BTreeMap::new(), in_the_way: HashMap::new() }
     }
 }
 
-impl<Id: Clone + PartialEq> Claims<Id> {
-    /// Replaces the hosts that a configuration claims, and gives all hosts whose owner may be another one now.
-    pub fn replace(&mut self, id: &Id, age: &Age, before: &[HostPattern], after: &[HostPattern]) -> Vec<HostPattern> {
+impl<Id: Clone + Ord + Hash> Claims<Id> {
+    /// Replaces the hosts that a configuration claims, and says what that may have changed.
+    pub fn replace(&mut self, id: &Id, age: &Age, before: &[HostPattern], after: &[HostPattern]) -> Touched<Id> {
         let mut touched = BTreeSet::new();
+        let mut configurations = BTreeSet::new();
         let kept: BTreeSet<_> = after.iter().collect();
         for pattern in before {
             let key = Key::of(pattern);
-            if !kept.contains(pattern)
-                && let Some(claims) = self.claims.get_mut(&key)
-            {
-                claims.retain(|claim| claim.id != *id);
+            if !kept.contains(pattern) {
+                let claims = self.claims.get_mut(&key).into_iter();
+                let gone = claims.flat_map(|claims| claims.extract_if(.., |claim| claim.id == *id)).collect::<Vec<_>>();
+                for winner in gone.into_iter().filter_map(|claim| claim.taken_by) {
+                    self.no_longer_in_the_way(&winner, &key, id);
+                    configurations.insert(winner);
+                }
             }
             self.covered_by(&key, &mut touched);
         }
@@ -69,23 +86,42 @@ impl<Id: Clone + PartialEq> Claims<Id> {
             let key = Key::of(pattern);
             let claims = self.claims.entry(key.clone()).or_default();
             if !claims.iter().any(|claim| claim.id == *id) {
-                claims.push(Claim { age: age.clone(), id: id.clone(), linked: false });
+                claims.push(Claim { age: age.clone(), id: id.clone(), taken_by: None });
                 claims.sort_by(|left, right| left.age.cmp(&right.age));
             }
             self.covered_by(&key, &mut touched);
         }
-        self.link(&touched);
+        self.link(&touched, &mut configurations);
         for key in &touched {
             if self.claims.get(key).is_some_and(Vec::is_empty) {
                 self.claims.remove(key);
             }
         }
-        touched.iter().map(Key::pattern).collect()
+        Touched { hosts: touched.iter().map(Key::pattern).collect(), configurations }
     }
 
     /// Who serves exactly this claimed host.
     pub fn owner(&self, pattern: &HostPattern) -> Option<&Id> {
-        self.claims.get(&Key::of(pattern))?.iter().find(|claim| claim.linked).map(|claim| &claim.id)
+        self.claims.get(&Key::of(pattern))?.iter().find(|claim| claim.is_linked()).map(|claim| &claim.id)
+    }
+
+    /// Whose older claim makes the claim of a configuration on exactly this host loose. None if it is not loose.
+    pub fn taken_by(&self, pattern: &HostPattern, id: &Id) -> Option<&Id> {
+        self.claims.get(&Key::of(pattern))?.iter().find(|claim| claim.id == *id)?.taken_by.as_ref()
+    }
+
+    /// The loose claims of others that a configuration stands in the way of.
+    pub fn wanted_by_others(&self, id: &Id) -> impl Iterator<Item = (HostPattern, &Id)> {
+        self.in_the_way.get(id).into_iter().flatten().map(|(key, id)| (key.pattern(), id))
+    }
+
+    fn no_longer_in_the_way(&mut self, winner: &Id, key: &Key, loser: &Id) {
+        if let Some(losers) = self.in_the_way.get_mut(winner) {
+            losers.remove(&(key.clone(), loser.clone()));
+            if losers.is_empty() {
+                self.in_the_way.remove(winner);
+            }
+        }
     }
 
     /// The key itself and every claimed host that its lookup would cover.
@@ -104,25 +140,36 @@ impl<Id: Clone + PartialEq> Claims<Id> {
     }
 
     /// Decides for these hosts which claims are linked, oldest claim first.
-    fn link(&mut self, keys: &BTreeSet<Key>) {
-        let mut claims: Vec<(Age, Key, Id)> = Vec::new();
+    fn link(&mut self, keys: &BTreeSet<Key>, configurations: &mut BTreeSet<Id>) {
+        let mut claims: Vec<(Age, Key, Id, Option<Id>)> = Vec::new();
         for key in keys {
             for claim in self.claims.get_mut(key).into_iter().flatten() {
-                claim.linked = false;
-                claims.push((claim.age.clone(), key.clone(), claim.id.clone()));
+                // None of them counts before it is its turn: what counts is older, and was decided before.
+                let before = claim.taken_by.replace(claim.id.clone());
+                claims.push((claim.age.clone(), key.clone(), claim.id.clone(), before));
             }
         }
         claims.sort_by(|left, right| (&left.0, &left.1).cmp(&(&right.0, &right.1)));
-        for (age, key, id) in claims {
-            let taken = match self.covering(&key, &age) {
-                Some((_, owner)) if *owner == id => false,
-                Some((covering, _)) => covering == key || !self.allow_superseding_host_subsets,
-                None => false,
-            };
-            for claim in self.claims.get_mut(&key).into_iter().flatten() {
-                if claim.id == id {
-                    claim.linked = !taken;
+        for (age, key, id, before) in claims {
+            let taken_by = match self.covering(&key, &age) {
+                Some((_, owner)) if *owner == id => None,
+                Some((covering, owner)) if covering == key || !self.allow_superseding_host_subsets => {
+                    Some(owner.clone())
                 }
+                _ => None,
+            };
+            let claims = self.claims.get_mut(&key).into_iter().flatten();
+            for claim in claims.filter(|claim| claim.id == id) {
+                claim.taken_by.clone_from(&taken_by);
+            }
+            if before != taken_by {
+                if let Some(winner) = &before {
+                    self.no_longer_in_the_way(winner, &key, &id);
+                }
+                if let Some(winner) = &taken_by {
+                    self.in_the_way.entry(winner.clone()).or_default().insert((key, id.clone()));
+                }
+                configurations.extend([Some(id), before, taken_by].into_iter().flatten());
             }
         }
     }
@@ -130,9 +177,15 @@ impl<Id: Clone + PartialEq> Claims<Id> {
     /// The most specific linked host, claimed earlier, that a lookup of this one would find.
     fn covering(&self, key: &Key, age: &Age) -> Option<(Key, &Id)> {
         key.covering_keys().into_iter().find_map(|covering| {
-            let claim = self.claims.get(&covering)?.iter().find(|claim| claim.linked && claim.age < *age)?;
+            let claim = self.claims.get(&covering)?.iter().find(|claim| claim.is_linked() && claim.age < *age)?;
             Some((covering, &claim.id))
         })
+    }
+}
+
+impl<Id> Claim<Id> {
+    fn is_linked(&self) -> bool {
+        self.taken_by.is_none()
     }
 }
 
@@ -264,11 +317,21 @@ mod tests {
         claims.replace(&"y", &age(1), &[], &hosts(&["api.acme.com", "*.b.acme.com"]));
         claims.replace(&"z", &age(2), &[], &hosts(&["c.b.acme.com"]));
         assert_eq!(claims.owner(&HostPattern::Exact("api.acme.com".to_owned())), None);
+        let wanted = |claims: &Claims<&'static str>, id| {
+            claims.wanted_by_others(&id).map(|(host, id)| format!("{host} {id}")).collect::<Vec<_>>()
+        };
+        assert_eq!(wanted(&claims, "x"), ["api.acme.com y", "*.b.acme.com y", "c.b.acme.com z"]);
+        assert_eq!(claims.taken_by(&HostPattern::Wildcard("b.acme.com".to_owned()), &"y"), Some(&"x"));
         let touched = claims.replace(&"x", &age(0), &hosts(&["*.acme.com"]), &[]);
-        assert_eq!(touched, hosts(&["*.acme.com", "api.acme.com", "*.b.acme.com", "c.b.acme.com"]));
+        assert_eq!(touched.configurations, ["x", "y", "z"].into());
+        assert_eq!((wanted(&claims, "x"), wanted(&claims, "y")), (vec![], vec!["c.b.acme.com z".to_owned()]));
+        assert_eq!(touched.hosts, hosts(&["*.acme.com", "api.acme.com", "*.b.acme.com", "c.b.acme.com"]));
         assert_eq!(claims.owner(&HostPattern::Exact("api.acme.com".to_owned())), Some(&"y"));
         assert_eq!(claims.owner(&HostPattern::Wildcard("b.acme.com".to_owned())), Some(&"y"));
         assert_eq!(claims.owner(&HostPattern::Exact("c.b.acme.com".to_owned())), None);
+        let touched = claims.replace(&"z", &age(2), &hosts(&["c.b.acme.com"]), &[]);
+        assert_eq!(touched.configurations, ["y"].into());
+        assert!(claims.in_the_way.is_empty());
     }
 
     proptest! {
@@ -293,6 +356,7 @@ mod tests {
                 for pattern in current.values().flatten() {
                     prop_assert_eq!(claims.owner(pattern), anew.owner(pattern), "{}", pattern);
                 }
+                prop_assert_eq!(&claims.in_the_way, &anew.in_the_way);
             }
         }
     }

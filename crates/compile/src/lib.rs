@@ -6,7 +6,8 @@
 //!   AuthorizationPolicies ──► one plan together, for hosts of no AuthConfig
 //!
 //!   changes ──► Workspace ──► Update ──► HostIndex
-//!                  │            └── reports: what is served, what is wrong
+//!                  │            ├── reports: what is served, what is wrong
+//!                  │            └── Secrets that are named from now on, or no longer
 //!                  ├── last good plan of each AuthConfig
 //!                  ├── Secrets, and which AuthConfigs name them
 //!                  └── Claims: whose host is it?
@@ -18,8 +19,10 @@ mod compile;
 pub mod hosts;
 mod policies;
 mod references;
+mod report;
 mod workspace;
 
 pub use compile::{Compiled, Compiler, Refused};
 pub use policies::PolicyReport;
-pub use workspace::{AuthConfigId, Report, State, Update, Workspace};
+pub use report::{Contest, Given, MOST_CONTESTS, Report, State};
+pub use workspace::{AuthConfigId, SecretChange, Update, Workspace};

@@ -9,15 +9,16 @@ use std::{
     sync::Arc,
 };
 
-use usher_api::{AuthConfig, AuthorizationPolicy, ObjectMeta, Secret};
+use usher_api::{AuthConfig, AuthorizationPolicy, ObjectMeta, Secret, SecretName};
 use usher_engine::{Plan, host::HostPattern};
-use usher_evaluators::{Problem, Problems, SecretReader, SecretUse, Secrets};
+use usher_evaluators::{Lookup, Problem, Problems, SecretReader, SecretUse, Secrets};
 
 use crate::{
     compile::{self, Compiled, Compiler, Refused},
-    hosts::{Age, Claims},
+    hosts::{Age, Claims, Touched},
     policies::{PolicyReport, PolicySet},
-    references::References,
+    references::{Named, References},
+    report::{Contest, Given, MOST_CONTESTS, Report, State},
 };
 
 /// Names an AuthConfig: namespace and name.
@@ -52,6 +53,8 @@ pub struct Workspace {
     secrets: Secrets,
     references: References,
     policies: PolicySet,
+    /// The AuthConfigs that cannot be compiled before somebody says what a Secret is.
+    waiting: BTreeSet<AuthConfigId>,
     seen: u64,
 }
 
@@ -59,6 +62,8 @@ pub struct Workspace {
 struct Config {
     /// What was given last, if it names Secrets: compiled again when one of them changes.
     given: Option<Arc<AuthConfig>>,
+    /// `metadata.uid`
+    uid: Option<String>,
     age: Age,
     hosts: Vec<HostPattern>,
     plan: Arc<Plan>,
@@ -66,6 +71,43 @@ struct Config {
     secrets: BTreeMap<String, SecretUse>,
     /// Whether the plan is one that compiled.
     good: bool,
+    /// `metadata.generation` of the plan, if it is one that compiled.
+    generation: Option<i64>,
+    told: Told,
+}
+
+/// What is reported of an AuthConfig, short of what depends on others.
+#[derive(Debug, Clone)]
+struct Told {
+    state: State,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    given: Given,
+}
+
+/// A change of a Secret.
+#[derive(Debug, Clone, Copy)]
+pub enum SecretChange<'a> {
+    /// It is new or different, with all that it is good for.
+    Set(&'a Arc<Secret>),
+    /// It is gone.
+    Gone {
+        /// Its namespace.
+        namespace: &'a str,
+        /// Its name.
+        name: &'a str,
+    },
+    /// It is new or different, as far as its API key or its authorities are concerned.
+    Labelled(&'a Secret),
+    /// Its API key and its authorities are gone.
+    LabelledGone {
+        /// Its namespace.
+        namespace: &'a str,
+        /// Its name.
+        name: &'a str,
+    },
+    /// What it is for AuthConfigs that name it; `None`: there is none.
+    Named(&'a SecretName, Option<&'a Arc<Secret>>),
 }
 
 /// What a batch of changes means.
@@ -78,38 +120,13 @@ pub struct Update {
     pub plans: Vec<(AuthConfigId, Option<Arc<Plan>>)>,
     /// What became of each AuthorizationPolicy that changed. If there is any, [`Workspace::default_plan`] is another one.
     pub policies: Vec<PolicyReport>,
-    /// What became of each AuthConfig that changed.
+    /// What became of each AuthConfig that changed, or that others have won hosts from or lost hosts to.
     pub reports: Vec<Report>,
+    /// The Secrets that AuthConfigs name from now on (true), or no longer (false), in this order. Whoever keeps a
+    /// workspace whose Secrets are on demand says what they are, now and whenever they change.
+    pub named_secrets: Named,
     /// Where the report of an AuthConfig stands.
     reported: HashMap<AuthConfigId, usize>,
-}
-
-/// What became of an AuthConfig.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Which one.
-    pub id: AuthConfigId,
-    /// What is served.
-    pub state: State,
-    /// What is wrong with what was given last.
-    pub problems: Vec<Problem>,
-    /// What works, but probably not as meant.
-    pub warnings: Vec<Problem>,
-    /// Hosts that belong to an older AuthConfig.
-    pub loose_hosts: Vec<String>,
-}
-
-/// What is served of an AuthConfig.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// What was given last.
-    Current,
-    /// An earlier version; what was given last does not compile.
-    Earlier,
-    /// Nothing: no version compiled yet, and its hosts answer *undecidable*.
-    Nothing,
-    /// It is gone.
-    Gone,
 }
 
 /// Compiles. A panic refuses the one AuthConfig: it must not end the loop that takes in all of them.
@@ -122,54 +139,103 @@ fn guarded(hosts: &[String], compile: impl FnOnce() -> Result<Compiled, Refused>
 }
 
 impl Workspace {
-    /// An empty workspace.
+    /// An empty workspace. `secrets` is empty, and says what it means that a Secret is not in it.
     #[must_use]
-    pub fn new(compiler: Compiler, allow_superseding_host_subsets: bool) -> Self {
+    pub fn new(compiler: Compiler, allow_superseding_host_subsets: bool, secrets: Secrets) -> Self {
         let claims = Claims::new(allow_superseding_host_subsets);
         Self {
             compiler,
             configs: BTreeMap::new(),
             claims,
-            secrets: Secrets::default(),
+            secrets,
             references: References::default(),
             policies: PolicySet::default(),
+            waiting: BTreeSet::new(),
             seen: 0,
         }
+    }
+
+    /// Whether any AuthConfig cannot be compiled before somebody says what a Secret is.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether any AuthConfig names a Secret.
+    #[must_use]
+    pub fn is_named(&self, name: &SecretName) -> bool {
+        self.references.is_named(name)
+    }
+
+    /// What was given last of an AuthConfig. Only those that name Secrets are kept.
+    #[must_use]
+    pub fn kept(&self, id: &AuthConfigId) -> Option<Arc<AuthConfig>> {
+        self.configs.get(id)?.given.clone()
     }
 
     /// Takes in an AuthConfig, new or changed. The Secrets that it names should be there already; if one comes later,
     /// the AuthConfig is compiled again then.
     pub fn set_auth_config(&mut self, auth_config: &AuthConfig, update: &mut Update) {
+        self.forget_namesake(&auth_config.metadata, update);
         self.take_in(auth_config, || Arc::new(auth_config.clone()), update);
+    }
+
+    /// An AuthConfig with another uid is another one: it inherits neither age nor what was served before.
+    fn forget_namesake(&mut self, metadata: &ObjectMeta, update: &mut Update) {
+        let id = AuthConfigId::of(metadata);
+        let known = self.configs.get(&id).and_then(|config| config.uid.as_ref());
+        if known.zip(metadata.uid.as_ref()).is_some_and(|(known, uid)| known != uid) {
+            self.remove_auth_config(&id, update);
+        }
     }
 
     /// Compiles an AuthConfig. What was given is kept only if it may have to be compiled again.
     fn take_in(&mut self, auth_config: &AuthConfig, keep: impl FnOnce() -> Arc<AuthConfig>, update: &mut Update) {
         let metadata = &auth_config.metadata;
+        let id = AuthConfigId::of(metadata);
         let reader = SecretReader::new(&self.secrets, &metadata.namespace);
         let result = guarded(&auth_config.spec.hosts, || self.compiler.compile(auth_config, &reader));
+        let is_waiting = reader.is_waiting();
         let secrets = reader.into_asked_for();
-        let given = (!secrets.is_empty()).then(keep);
+        let kept = (!secrets.is_empty()).then(keep);
+        let given = Given::of(auth_config);
+        self.waiting.remove(&id);
         match result {
             Ok(compiled) => {
-                self.references.set(AuthConfigId::of(metadata), secrets.clone());
-                self.accept(metadata, given, secrets, compiled, update);
+                let named = self.references.set(&id, secrets.clone());
+                self.note_named(named, update);
+                self.accept(metadata, kept, given, secrets, compiled, update);
             }
             Err(refused) => {
-                self.keep_references(AuthConfigId::of(metadata), secrets);
-                self.refuse(metadata, given, refused, update);
+                self.keep_references(&id, secrets, update);
+                // What is wrong may be so only because of what is missing.
+                if is_waiting {
+                    self.wait(metadata, kept, given, refused, update);
+                } else {
+                    self.refuse(metadata, kept, given, refused, update);
+                }
             }
         }
     }
 
     /// Notes the Secrets of a version that is refused, with those of the version that serves on instead.
-    fn keep_references(&mut self, id: AuthConfigId, mut secrets: BTreeMap<String, SecretUse>) {
-        let serving = self.configs.get(&id).filter(|config| config.good).map(|config| &config.secrets);
+    fn keep_references(&mut self, id: &AuthConfigId, mut secrets: BTreeMap<String, SecretUse>, update: &mut Update) {
+        let serving = self.configs.get(id).filter(|config| config.good).map(|config| &config.secrets);
         for (name, used_for) in serving.into_iter().flatten() {
             let known = secrets.entry(name.clone()).or_insert(*used_for);
             *known = (*known).max(*used_for);
         }
-        self.references.set(id, secrets);
+        let named = self.references.set(id, secrets);
+        self.note_named(named, update);
+    }
+
+    fn note_named(&mut self, named: Named, update: &mut Update) {
+        if self.secrets.is_on_demand() {
+            for (name, _) in named.iter().filter(|(_, is_named)| !is_named) {
+                self.secrets.remove(&name.namespace, &name.name);
+            }
+        }
+        update.named_secrets.extend(named);
     }
 
     /// Takes in an AuthConfig that could not even be read: only its name and, as far as they are readable, its hosts
@@ -181,48 +247,91 @@ impl Workspace {
         problems: Vec<Problem>,
         update: &mut Update,
     ) {
+        self.forget_namesake(metadata, update);
+        let given = Given { generation: metadata.generation, hosts: hosts.len(), ..Given::default() };
         let hosts = compile::hosts(hosts, &mut Problems::default());
-        self.keep_references(AuthConfigId::of(metadata), BTreeMap::new());
-        self.refuse(metadata, None, Refused { hosts, problems }, update);
+        let id = AuthConfigId::of(metadata);
+        self.waiting.remove(&id);
+        self.keep_references(&id, BTreeMap::new(), update);
+        self.refuse(metadata, None, given, Refused { hosts, problems }, update);
     }
 
     /// Takes an AuthConfig out.
     pub fn remove_auth_config(&mut self, id: &AuthConfigId, update: &mut Update) {
         let Some(config) = self.configs.remove(id) else { return };
-        self.references.remove(id);
+        self.waiting.remove(id);
+        let named = self.references.remove(id);
+        self.note_named(named, update);
         update.plans.push((id.clone(), None));
         let touched = self.claims.replace(id, &config.age, &config.hosts, &[]);
-        self.publish(touched, update);
         self.compiler.metrics.forget(&id.namespace, &id.name);
-        self.report(id.clone(), State::Gone, Vec::new(), Vec::new(), update);
+        let gone = Told { state: State::Gone, problems: Vec::new(), warnings: Vec::new(), given: Given::default() };
+        self.report(id, gone, true, update);
+        self.publish(id, touched, update);
     }
 
-    /// Takes in a Secret, new or changed. Its API key or authorities count from now on, and earlier ones no longer;
-    /// AuthConfigs that name the Secret are compiled again. One that does not compile, and was told by the Secret whom to
-    /// believe, does not serve on with what the Secret said before.
-    pub fn set_secret(&mut self, secret: &Arc<Secret>, update: &mut Update) {
-        let metadata = &secret.metadata;
-        let known = self.secrets.get(&metadata.namespace, &metadata.name);
-        if known.is_some_and(|known| known == secret) {
-            return;
+    /// Takes in changes of Secrets. API keys and authorities count from now on as they are now; AuthConfigs that name a
+    /// Secret are compiled again, once. One that does not compile, and was told by a Secret whom to believe, does not
+    /// serve on with what that said before.
+    pub fn change_secrets<'a>(&mut self, changes: impl IntoIterator<Item = SecretChange<'a>>, update: &mut Update) {
+        let mut stale = BTreeMap::new();
+        for change in changes {
+            match change {
+                SecretChange::Set(secret) => {
+                    let metadata = &secret.metadata;
+                    if self.secrets.get(&metadata.namespace, &metadata.name).is_some_and(|known| known == secret) {
+                        continue;
+                    }
+                    self.set_labelled(secret);
+                    let name = SecretName::new(&metadata.namespace, &metadata.name);
+                    self.set_named(&name, Some(secret), &mut stale);
+                }
+                SecretChange::Gone { namespace, name } => {
+                    self.remove_labelled(namespace, name);
+                    self.set_named(&SecretName::new(namespace, name), None, &mut stale);
+                }
+                SecretChange::Labelled(secret) => self.set_labelled(secret),
+                SecretChange::LabelledGone { namespace, name } => self.remove_labelled(namespace, name),
+                // What nobody names any more is not kept.
+                SecretChange::Named(name, _) if !self.references.is_named(name) => {}
+                SecretChange::Named(name, secret) => self.set_named(name, secret, &mut stale),
+            }
         }
-        let says_something_else = known.is_some_and(|known| known.data != secret.data);
+        for (id, distrusted) in stale {
+            self.compile_again(&id, distrusted, update);
+        }
+    }
+
+    fn set_labelled(&self, secret: &Secret) {
         self.compiler.resources.api_keys.apply(secret);
         self.compiler.resources.authorities.apply(secret);
-        self.secrets.insert(Arc::clone(secret));
-        for (id, used_for) in self.references.to(&metadata.namespace, &metadata.name) {
-            self.compile_again(&id, says_something_else && used_for == SecretUse::Trust, update);
-        }
     }
 
-    /// Takes a Secret out. An AuthConfig that names it does not compile any more: its last good version serves on, unless
-    /// the Secret told it whom to believe. Then nobody is believed.
-    pub fn remove_secret(&mut self, namespace: &str, name: &str, update: &mut Update) {
+    fn remove_labelled(&self, namespace: &str, name: &str) {
         self.compiler.resources.api_keys.remove(namespace, name);
         self.compiler.resources.authorities.remove(namespace, name);
-        self.secrets.remove(namespace, name);
-        for (id, used_for) in self.references.to(namespace, name) {
-            self.compile_again(&id, used_for == SecretUse::Trust, update);
+    }
+
+    /// Keeps what a Secret is now, and notes the AuthConfigs that are out of date by that: whether what they were told
+    /// before may not be believed any more.
+    fn set_named(&mut self, name: &SecretName, secret: Option<&Arc<Secret>>, stale: &mut BTreeMap<AuthConfigId, bool>) {
+        let is_revoked = match (self.secrets.find(&name.namespace, &name.name), secret) {
+            // Nobody looks at anything but the entries.
+            (Lookup::Found(known), Some(secret)) if known.data == secret.data => None,
+            (Lookup::Missing, None) => None,
+            (Lookup::Found(_), _) => Some(true),
+            (Lookup::Missing | Lookup::Unknown, _) => Some(false),
+        };
+        match secret {
+            Some(secret) => self.secrets.insert(Arc::clone(secret)),
+            None => {
+                self.secrets.remove(&name.namespace, &name.name);
+                self.secrets.insert_missing(name.clone());
+            }
+        }
+        let Some(is_revoked) = is_revoked else { return };
+        for (id, used_for) in self.references.to(name) {
+            *stale.entry(id).or_default() |= is_revoked && used_for == SecretUse::Trust;
         }
     }
 
@@ -259,82 +368,114 @@ impl Workspace {
         } else if distrusted {
             // Only its name could be read of what was given last.
             let (namespace, name) = (id.namespace.to_string(), id.name.to_string());
+            let (uid, given, hosts) = (config.uid.clone(), config.told.given, config.hosts.clone());
             let problem = "a Secret that an earlier version trusted has changed, and this one cannot be read";
             let problems = vec![Problem { path: "spec".to_owned(), message: problem.to_owned() }];
-            let refused = Refused { hosts: config.hosts.clone(), problems };
-            self.references.remove(id);
-            self.refuse(&ObjectMeta { namespace, name, ..ObjectMeta::default() }, None, refused, update);
+            let named = self.references.remove(id);
+            self.note_named(named, update);
+            let metadata = ObjectMeta { namespace, name, uid, ..ObjectMeta::default() };
+            self.refuse(&metadata, None, given, Refused { hosts, problems }, update);
         }
     }
 
     fn accept(
         &mut self,
         metadata: &ObjectMeta,
-        given: Option<Arc<AuthConfig>>,
+        kept: Option<Arc<AuthConfig>>,
+        given: Given,
         secrets: BTreeMap<String, SecretUse>,
         compiled: Compiled,
         update: &mut Update,
     ) {
         let id = AuthConfigId::of(metadata);
         let config = Config {
-            given,
+            given: kept,
+            uid: metadata.uid.clone(),
             age: self.age(&id, metadata),
             hosts: compiled.hosts,
             plan: Arc::new(compiled.plan),
             secrets,
             good: true,
+            generation: metadata.generation,
+            told: Told { state: State::Current, problems: Vec::new(), warnings: compiled.warnings, given },
         };
         self.replace(&id, config, update);
-        self.report(id, State::Current, Vec::new(), compiled.warnings, update);
     }
 
-    fn refuse(&mut self, metadata: &ObjectMeta, given: Option<Arc<AuthConfig>>, refused: Refused, update: &mut Update) {
-        let id = AuthConfigId::of(metadata);
-        let state = match self.configs.get_mut(&id) {
-            Some(config) if config.good => {
-                config.given = given;
-                State::Earlier
-            }
-            _ => {
-                let problem = refused.problems.first().map(ToString::to_string).unwrap_or_default();
-                let meters = self.compiler.metrics.plan(&id.namespace, &id.name);
-                let plan = Plan::broken(id.namespace.clone(), id.name.clone(), meters, problem);
-                let age = self.age(&id, metadata);
-                let mut hosts = refused.hosts;
-                // Where a version served until now, that must not serve on, nobody else's configuration takes over.
-                let served = self.configs.get(&id).filter(|config| !config.secrets.is_empty());
-                for host in served.into_iter().flat_map(|config| &config.hosts) {
-                    if !hosts.contains(host) {
-                        hosts.push(host.clone());
-                    }
-                }
-                let (plan, secrets) = (Arc::new(plan), BTreeMap::new());
-                let config = Config { given, age, hosts, plan, secrets, good: false };
-                self.replace(&id, config, update);
-                State::Nothing
-            }
-        };
-        self.report(id, state, refused.problems, Vec::new(), update);
-    }
-
-    /// Says what became of an AuthConfig; what was said earlier in the same batch is out of date.
-    fn report(
-        &self,
-        id: AuthConfigId,
-        state: State,
-        problems: Vec<Problem>,
-        warnings: Vec<Problem>,
+    fn refuse(
+        &mut self,
+        metadata: &ObjectMeta,
+        kept: Option<Arc<AuthConfig>>,
+        given: Given,
+        refused: Refused,
         update: &mut Update,
     ) {
-        let loose_hosts = self.loose_hosts(&id);
-        let report = Report { id: id.clone(), state, problems, warnings, loose_hosts };
-        match update.reported.get(&id).and_then(|index| update.reports.get_mut(*index)) {
-            Some(earlier) => *earlier = report,
-            None => {
-                update.reported.insert(id, update.reports.len());
-                update.reports.push(report);
+        let id = AuthConfigId::of(metadata);
+        let Refused { hosts, problems } = refused;
+        if let Some(config) = self.configs.get_mut(&id).filter(|config| config.good) {
+            config.given = kept;
+            config.told = Told { state: State::Earlier, problems, warnings: Vec::new(), given };
+            let told = config.told.clone();
+            self.report(&id, told, true, update);
+            return;
+        }
+        let reason = problems.first().map(ToString::to_string).unwrap_or_default();
+        let told = Told { state: State::Nothing, problems, warnings: Vec::new(), given };
+        self.serve_nothing(metadata, kept, hosts, reason, told, update);
+    }
+
+    /// Puts an AuthConfig off until somebody says what a Secret is. Whatever was served serves on.
+    fn wait(
+        &mut self,
+        metadata: &ObjectMeta,
+        kept: Option<Arc<AuthConfig>>,
+        given: Given,
+        refused: Refused,
+        update: &mut Update,
+    ) {
+        let id = AuthConfigId::of(metadata);
+        self.waiting.insert(id.clone());
+        if let Some(config) = self.configs.get_mut(&id).filter(|config| config.good) {
+            config.given = kept;
+            return;
+        }
+        let told = Told { state: State::Waiting, problems: Vec::new(), warnings: Vec::new(), given };
+        self.serve_nothing(metadata, kept, refused.hosts, "a Secret has not been read yet".to_owned(), told, update);
+    }
+
+    /// Claims hosts, which answer that it cannot be decided.
+    fn serve_nothing(
+        &mut self,
+        metadata: &ObjectMeta,
+        kept: Option<Arc<AuthConfig>>,
+        mut hosts: Vec<HostPattern>,
+        reason: String,
+        told: Told,
+        update: &mut Update,
+    ) {
+        let id = AuthConfigId::of(metadata);
+        let meters = self.compiler.metrics.plan(&id.namespace, &id.name);
+        let plan = Plan::broken(id.namespace.clone(), id.name.clone(), meters, reason);
+        let age = self.age(&id, metadata);
+        // Where a version served until now, that must not serve on, nobody else's configuration takes over.
+        let served = self.configs.get(&id).filter(|config| !config.secrets.is_empty());
+        for host in served.into_iter().flat_map(|config| &config.hosts) {
+            if !hosts.contains(host) {
+                hosts.push(host.clone());
             }
         }
+        let config = Config {
+            given: kept,
+            uid: metadata.uid.clone(),
+            age,
+            hosts,
+            plan: Arc::new(plan),
+            secrets: BTreeMap::new(),
+            good: false,
+            generation: None,
+            told,
+        };
+        self.replace(&id, config, update);
     }
 
     /// An AuthConfig keeps its age when it changes, and with it its claims.
@@ -349,24 +490,68 @@ impl Workspace {
     fn replace(&mut self, id: &AuthConfigId, config: Config, update: &mut Update) {
         let before = self.configs.get(id).map(|config| config.hosts.clone()).unwrap_or_default();
         // The usual change leaves the hosts alone: nobody else's claim is looked at.
-        let touched =
-            if before == config.hosts { before } else { self.claims.replace(id, &config.age, &before, &config.hosts) };
+        let touched = if before == config.hosts {
+            Touched { hosts: before, configurations: BTreeSet::new() }
+        } else {
+            self.claims.replace(id, &config.age, &before, &config.hosts)
+        };
         update.plans.push((id.clone(), Some(Arc::clone(&config.plan))));
+        let told = config.told.clone();
         self.configs.insert(id.clone(), config);
-        self.publish(touched, update);
+        self.report(id, told, true, update);
+        self.publish(id, touched, update);
     }
 
-    fn publish(&self, touched: Vec<HostPattern>, update: &mut Update) {
-        for pattern in touched {
+    /// Publishes where hosts lead now, and reports what that means for others than `id`.
+    fn publish(&self, id: &AuthConfigId, touched: Touched<AuthConfigId>, update: &mut Update) {
+        for pattern in touched.hosts {
             let plan =
                 self.claims.owner(&pattern).and_then(|id| self.configs.get(id)).map(|config| Arc::clone(&config.plan));
             update.hosts.push((pattern, plan));
         }
+        for other in touched.configurations.iter().filter(|other| *other != id) {
+            if let Some(config) = self.configs.get(other) {
+                self.report(other, config.told.clone(), false, update);
+            }
+        }
     }
 
-    fn loose_hosts(&self, id: &AuthConfigId) -> Vec<String> {
-        let hosts: BTreeSet<_> = self.configs.get(id).into_iter().flat_map(|config| &config.hosts).collect();
-        hosts.into_iter().filter(|host| self.claims.owner(host) != Some(id)).map(ToString::to_string).collect()
+    /// Says what became of an AuthConfig; what was said earlier in the same batch is out of date.
+    fn report(&self, id: &AuthConfigId, told: Told, is_news: bool, update: &mut Update) {
+        let config = self.configs.get(id);
+        let hosts: BTreeSet<_> = config.into_iter().flat_map(|config| &config.hosts).collect();
+        let (linked, loose): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|host| self.claims.owner(host) == Some(id));
+        let contest = |host: String, other: Option<&AuthConfigId>| Contest { host, other: other.cloned() };
+        let mut report = Report {
+            id: id.clone(),
+            is_news,
+            state: told.state,
+            problems: told.problems,
+            warnings: told.warnings,
+            linked_hosts: linked.into_iter().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect(),
+            loose_hosts: loose
+                .into_iter()
+                .map(|host| contest(host.to_string(), self.claims.taken_by(host, id)))
+                .collect(),
+            wanted_hosts: self
+                .claims
+                .wanted_by_others(id)
+                .take(MOST_CONTESTS)
+                .map(|(host, other)| contest(host.to_string(), Some(other)))
+                .collect(),
+            given: told.given,
+            served_generation: config.and_then(|config| config.generation),
+        };
+        match update.reported.get(id).and_then(|index| update.reports.get_mut(*index)) {
+            Some(earlier) => {
+                report.is_news |= earlier.is_news;
+                *earlier = report;
+            }
+            None => {
+                update.reported.insert(id.clone(), update.reports.len());
+                update.reports.push(report);
+            }
+        }
     }
 }
 

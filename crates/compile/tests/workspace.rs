@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use usher_api::{Document, Selector, read_documents};
-use usher_compile::{AuthConfigId, Compiler, State, Update, Workspace};
+use usher_api::{Document, Secret, SecretName, Selector, read_documents};
+use usher_compile::{AuthConfigId, Compiler, SecretChange, State, Update, Workspace};
 use usher_engine::{
     HostIndex, Request, RequestParts,
     observe::Metrics,
     plan::{OnConditionError, PlanKind},
 };
-use usher_evaluators::{Problem, Resources, build_context::Options, resources::http};
+use usher_evaluators::{Problem, Resources, Secrets, build_context::Options, resources::http};
 
 /// A workspace and the index that it publishes to.
 struct Served {
@@ -22,6 +22,10 @@ struct Served {
 
 impl Served {
     fn new(superseding: bool) -> Self {
+        Self::with_secrets(superseding, Secrets::complete())
+    }
+
+    fn with_secrets(superseding: bool, secrets: Secrets) -> Self {
         let http = http::Client::new(http::Options { allow_loopback: true, ..http::Options::default() }).unwrap();
         let resources = Resources::new(http, Selector::default()).unwrap();
         let registry = prometheus::Registry::new();
@@ -31,7 +35,8 @@ impl Served {
             options: Options { evaluator_cache_bytes: 1 << 20, deep_metrics: true, all_namespaces: true },
             on_condition_error: OnConditionError::Undecidable,
         };
-        Self { workspace: Workspace::new(compiler, superseding), index: HostIndex::default(), registry }
+        let workspace = Workspace::new(compiler, superseding, secrets);
+        Self { workspace, index: HostIndex::default(), registry }
     }
 
     /// Takes documents in, one batch, and says what became of the AuthConfigs.
@@ -59,7 +64,10 @@ impl Served {
                         );
                     }
                 },
-                Document::Secret(document) => self.workspace.set_secret(&Arc::new(document.result.unwrap()), update),
+                Document::Secret(document) => {
+                    let secret = Arc::new(document.result.unwrap());
+                    self.workspace.change_secrets([SecretChange::Set(&secret)], update);
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -74,11 +82,16 @@ impl Served {
 
     fn publish(&mut self, update: Update) -> Vec<(String, State, usize, Vec<String>)> {
         self.index.publish(update.hosts);
-        update
-            .reports
-            .into_iter()
-            .map(|report| (report.id.name.to_string(), report.state, report.problems.len(), report.loose_hosts))
-            .collect()
+        let reports = update.reports.into_iter().map(|report| {
+            let loose_hosts = report.loose_hosts.into_iter().map(|contest| contest.host);
+            (report.id.name.to_string(), report.state, report.problems.len(), loose_hosts.collect())
+        });
+        reports.collect()
+    }
+
+    /// Removes the Secret `s`, or another one.
+    fn remove_secret(&mut self, name: &str, update: &mut Update) {
+        self.workspace.change_secrets([SecretChange::Gone { namespace: "default", name }], update);
     }
 
     /// The verdict on a request without credentials, with the name of who gave it.
@@ -88,6 +101,13 @@ impl Served {
         parts.headers.insert("authorization".to_owned(), "Bearer sesame".to_owned());
         let verdict = usher_engine::check(&plan, &Request::new(parts), None, None).await;
         format!("{} {}", plan.name, verdict.code_name())
+    }
+}
+
+fn secret(text: &str) -> Arc<Secret> {
+    match read_documents(text).remove(0) {
+        Document::Secret(document) => Arc::new(document.result.unwrap()),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -210,7 +230,11 @@ async fn the_loser_of_a_host_takes_over_when_the_winner_goes() {
     let mut served = Served::new(false);
     served.apply(&open("first", "api.pets.test"));
     let reports = served.apply(&open("second", "api.pets.test"));
-    assert_eq!(reports, [("second".to_owned(), State::Current, 0, vec!["api.pets.test".to_owned()])]);
+    let (second, first) = ("second".to_owned(), "first".to_owned());
+    assert_eq!(
+        reports,
+        [(second, State::Current, 0, vec!["api.pets.test".to_owned()]), (first, State::Current, 0, Vec::new())]
+    );
     assert_eq!(served.verdict("api.pets.test").await, "first OK");
     // A change of the winner does not cost it the host.
     served.apply(&open("first", "API.pets.test"));
@@ -228,7 +252,7 @@ async fn an_api_key_works_as_soon_as_its_secret_is_there_and_no_longer() {
         "apiVersion: v1\nkind: Secret\nmetadata: {name: one, labels: {app: keys}}\nstringData: {api_key: sesame}\n",
     );
     assert_eq!(served.verdict("keys.test").await, "keys OK");
-    served.workspace.remove_secret("default", "one", &mut Update::default());
+    served.remove_secret("one", &mut Update::default());
     assert_eq!(served.verdict("keys.test").await, "keys UNAUTHENTICATED");
 }
 
@@ -272,7 +296,7 @@ async fn without_the_secret_that_told_whom_to_believe_nobody_is_believed() {
         served.apply(&format!("{SECRET}---\n{}", naming(rule)));
         assert_eq!(served.verdict("named.test").await, "named OK");
         let mut update = Update::default();
-        served.workspace.remove_secret("default", "s", &mut update);
+        served.remove_secret("s", &mut update);
         let reports: Vec<_> = update.reports.iter().map(|report| (report.state, report.problems.len())).collect();
         assert_eq!(reports, [(state, 1)], "{rule}");
         served.index.publish(update.hosts);
@@ -308,7 +332,7 @@ async fn an_earlier_version_does_not_outlive_whom_it_believed() {
             Some(secret) => _ = served.apply(secret),
             None => {
                 let mut update = Update::default();
-                served.workspace.remove_secret("default", "s", &mut update);
+                served.remove_secret("s", &mut update);
                 served.publish(update);
             }
         }
@@ -316,6 +340,162 @@ async fn an_earlier_version_does_not_outlive_whom_it_believed() {
         served.apply(&valid);
         assert_eq!(served.verdict("named.test").await, "named OK", "{last} {after:?}");
     }
+}
+
+/// What is named, and no longer.
+fn named(update: &Update) -> Vec<(String, bool)> {
+    update.named_secrets.iter().map(|(name, is_named)| (name.to_string(), *is_named)).collect()
+}
+
+#[tokio::test]
+async fn a_secret_of_which_nobody_knows_yet_is_waited_for() {
+    let (name, secret) = (SecretName::new("default", "s"), secret(SECRET));
+    let is_named = |is_named: bool| vec![("default/s".to_owned(), is_named)];
+    for rule in [CREDENTIAL, TRUST] {
+        let mut served = Served::with_secrets(false, Secrets::on_demand());
+        let say = |served: &mut Served, secret: Option<&Arc<Secret>>| {
+            let mut update = Update::default();
+            served.workspace.change_secrets([SecretChange::Named(&name, secret)], &mut update);
+            served.publish(update).into_iter().map(|(_, state, _, _)| state).collect::<Vec<_>>()
+        };
+        assert_eq!(say(&mut served, Some(&secret)), [], "nobody has asked");
+
+        let mut update = Update::default();
+        served.set(&naming(rule), &mut update);
+        assert_eq!(named(&update), is_named(true));
+        assert_eq!(served.publish(update), [("named".to_owned(), State::Waiting, 0, Vec::new())]);
+        assert!(served.workspace.is_waiting());
+        assert_eq!(served.verdict("named.test").await, "named UNAVAILABLE", "{rule}");
+
+        assert_eq!(say(&mut served, None), [State::Nothing], "there is none");
+        assert!(!served.workspace.is_waiting());
+        assert_eq!(say(&mut served, None), []);
+        assert_eq!(say(&mut served, Some(&secret)), [State::Current]);
+        assert_eq!(served.verdict("named.test").await, "named OK");
+
+        // What is served serves on while the next version waits; keys and labels of the Secret are nobody's business.
+        let mut update = Update::default();
+        served.set(&naming(rule).replace("name: s", "name: t"), &mut update);
+        assert_eq!(named(&update), [("default/t".to_owned(), true)]);
+        assert_eq!(served.publish(update), []);
+        assert!(served.workspace.is_waiting());
+        assert_eq!(served.verdict("named.test").await, "named OK");
+        let mut update = Update::default();
+        served.workspace.change_secrets([SecretChange::Named(&SecretName::new("default", "t"), None)], &mut update);
+        assert_eq!(served.publish(update), [("named".to_owned(), State::Earlier, 1, Vec::new())]);
+
+        // And what was served goes with the Secret that it trusted.
+        let after = if rule == TRUST { State::Nothing } else { State::Earlier };
+        assert_eq!(say(&mut served, None), [after]);
+
+        let mut update = Update::default();
+        served.set(&open("named", "named.test"), &mut update);
+        assert!(!named(&update).is_empty() && named(&update).iter().all(|(_, is_named)| !is_named));
+        served.publish(update);
+        assert_eq!(say(&mut served, Some(&secret)), [], "nobody asks any more");
+        let mut update = Update::default();
+        served.set(&naming(rule), &mut update);
+        assert_eq!(served.publish(update), [], "an earlier version serves on, and the Secret is asked for anew");
+        assert!(served.workspace.is_waiting());
+        served.remove("named");
+        assert!(!served.workspace.is_waiting());
+    }
+}
+
+#[tokio::test]
+async fn many_changes_of_secrets_compile_an_auth_config_once() {
+    let rule = "authentication: {t: {jwt: {secretRef: {name: s, key: k}}}, u: {jwt: {secretRef: {name: t, key: k}}}}";
+    let mut served = Served::new(false);
+    let (one, two) = (secret(SECRET), secret(&SECRET.replace("name: s", "name: t")));
+    served.apply(&naming(rule));
+    let mut update = Update::default();
+    served.workspace.change_secrets([SecretChange::Set(&one), SecretChange::Set(&two)], &mut update);
+    assert_eq!(update.plans.len(), 1);
+    assert_eq!(served.publish(update), [("named".to_owned(), State::Current, 0, Vec::new())]);
+}
+
+#[tokio::test]
+async fn a_labelled_secret_is_a_key_and_nothing_to_name() {
+    let mut served = Served::with_secrets(false, Secrets::on_demand());
+    served.apply("apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: keys}\nspec: {hosts: [keys.test], authentication: {keys: {apiKey: {selector: {matchLabels: {app: keys}}}}}}\n");
+    let key = secret(
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s, labels: {app: keys}}\nstringData: {api_key: sesame, k: one}\n",
+    );
+    served.workspace.change_secrets([SecretChange::Labelled(&key)], &mut Update::default());
+    assert_eq!(served.verdict("keys.test").await, "keys OK");
+    assert_eq!(served.apply(&naming(CREDENTIAL)), [("named".to_owned(), State::Waiting, 0, Vec::new())]);
+    let gone = SecretChange::LabelledGone { namespace: "default", name: "s" };
+    served.workspace.change_secrets([gone], &mut Update::default());
+    assert_eq!(served.verdict("keys.test").await, "keys UNAUTHENTICATED");
+}
+
+#[tokio::test]
+async fn both_sides_of_a_contest_are_told() {
+    let mut served = Served::new(false);
+    let contests = |served: &mut Served, text: Option<&str>| {
+        let mut update = Update::default();
+        match text {
+            Some(text) => served.set(text, &mut update),
+            None => {
+                let first = AuthConfigId { namespace: "default".into(), name: "first".into() };
+                served.workspace.remove_auth_config(&first, &mut update);
+            }
+        }
+        let shown = |contests: &[usher_compile::Contest]| {
+            let names = contests.iter().map(|it| format!("{} {}", it.host, it.other.as_ref().unwrap().name));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let reports = update.reports.iter().map(|report| {
+            let (taken, wanted) = (shown(&report.loose_hosts), shown(&report.wanted_hosts));
+            format!("{} news={} taken={taken} wanted={wanted}", report.id.name, report.is_news)
+        });
+        reports.collect::<Vec<_>>()
+    };
+    assert_eq!(contests(&mut served, Some(&open("first", "*.pets.test"))), ["first news=true taken= wanted="]);
+    assert_eq!(
+        contests(&mut served, Some(&open("second", "a.pets.test"))),
+        ["second news=true taken=a.pets.test first wanted=", "first news=false taken= wanted=a.pets.test second"]
+    );
+    // A change that leaves the hosts alone concerns nobody else.
+    assert_eq!(
+        contests(&mut served, Some(&broken("second", "a.pets.test"))),
+        ["second news=true taken=a.pets.test first wanted="]
+    );
+    assert_eq!(contests(&mut served, None), ["first news=true taken= wanted=", "second news=false taken= wanted="]);
+}
+
+#[tokio::test]
+async fn a_namesake_inherits_nothing() {
+    let mut served = Served::new(false);
+    let with = |text: String, uid: &str, created: &str| {
+        text.replace("metadata: {", &format!("metadata: {{uid: {uid}, creationTimestamp: '{created}', "))
+    };
+    served.apply(&with(open("first", "a.test"), "u1", "2026-01-01T00:00:00Z"));
+    served.apply(&with(open("second", "a.test"), "u2", "2026-01-02T00:00:00Z"));
+    assert_eq!(served.verdict("a.test").await, "first OK");
+    let reports = served.apply(&with(broken("first", "a.test"), "u3", "2026-01-03T00:00:00Z"));
+    assert_eq!(
+        reports,
+        [
+            ("first".to_owned(), State::Nothing, 2, vec!["a.test".to_owned()]),
+            ("second".to_owned(), State::Current, 0, Vec::new()),
+        ]
+    );
+    assert_eq!(served.verdict("a.test").await, "second OK");
+}
+
+#[tokio::test]
+async fn the_generation_that_is_served_is_told() {
+    let mut served = Served::new(false);
+    let mut generations = |text: String, generation: u8| {
+        let mut update = Update::default();
+        served.set(&text.replace("metadata: {", &format!("metadata: {{generation: {generation}, ")), &mut update);
+        update.reports.iter().map(|it| (it.given.generation, it.served_generation)).collect::<Vec<_>>()
+    };
+    assert_eq!(generations(broken("a", "a.test"), 1), [(Some(1), None)]);
+    assert_eq!(generations(open("a", "a.test"), 2), [(Some(2), Some(2))]);
+    assert_eq!(generations(broken("a", "a.test"), 3), [(Some(3), Some(2))]);
+    assert_eq!(generations(open("a", "a.test"), 4), [(Some(4), Some(4))]);
 }
 
 #[tokio::test]

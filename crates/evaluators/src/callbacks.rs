@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use crate::{
         resources::http::test_server::{Reply, TestServer},
-        test_world::{TestWorld, check},
+        test_world::{TestWorld, check, is_in_trace},
     };
 
     #[tokio::test]
@@ -81,6 +81,8 @@ mod tests {
             assert_eq!(*check(&*step.evaluator, "/a", &[], "jwt").await.unwrap(), json!("boom"));
         }
         assert_eq!(server.count("/told"), 2);
-        assert!(server.last_request("/told").unwrap().ends_with(r#"{"path":"/a","who":"ann"}"#));
+        let request = server.last_request("/told").unwrap();
+        assert!(request.ends_with(r#"{"path":"/a","who":"ann"}"#), "{request}");
+        assert!(is_in_trace(&request), "{request}");
     }
 }

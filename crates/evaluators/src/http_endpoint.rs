@@ -37,6 +37,10 @@
 //! status 401 ends the use of a token that is ten seconds old or older; if the method is idempotent (RFC 9110 §9.2.2)
 //! the request is made once more with another one, within the same time limit.
 //!
+//! # Traces
+//! Requests that belong to a check carry its trace: `traceparent`, `tracestate` and `baggage`, in place of `headers` of
+//! these names.
+//!
 //! # Where a request goes
 //! Values come from callers, who may try to turn the request against another server. The scheme, the host and the port
 //! that stand in `url` before its first placeholder are fixed: a request whose values change them is not sent. They are
@@ -69,7 +73,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 use usher_api::{HttpEndpointSpec, HttpMethod};
-use usher_engine::Failure;
+use usher_engine::{Failure, TraceContext};
 use usher_expr::{Document, EvaluationError};
 
 use self::{
@@ -83,7 +87,7 @@ use crate::{
     BuildContext, FieldPath, Problems,
     resources::{
         client_credentials::{Token, TokenError},
-        http::{Client, FetchError, FetchErrorKind, LONGEST_EXCHANGE, Request, Response, time_limit},
+        http::{Client, FetchError, FetchErrorKind, LONGEST_EXCHANGE, Request, Response, pass_on, time_limit},
     },
 };
 
@@ -189,6 +193,13 @@ pub struct PreparedRequest<'a> {
 }
 
 impl PreparedRequest<'_> {
+    /// The request with the headers of a trace, in place of those that the configuration gives by the same names.
+    #[must_use]
+    pub fn in_trace(mut self, trace: &TraceContext) -> Self {
+        pass_on(trace, &mut self.headers);
+        self
+    }
+
     /// Sends the request and gives the answer, of an expected status.
     ///
     /// # Errors

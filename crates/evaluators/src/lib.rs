@@ -34,4 +34,4 @@ pub mod values;
 pub use build_context::BuildContext;
 pub use problem::{FieldPath, Problem, Problems};
 pub use resources::Resources;
-pub use secrets::{SecretReader, SecretText, SecretUse, Secrets};
+pub use secrets::{Lookup, SecretReader, SecretText, SecretUse, Secrets};

@@ -34,8 +34,8 @@ pub struct Resources {
     pub tokens: Arc<client_credentials::Tokens>,
     /// Connections to SpiceDB.
     pub spicedb: spicedb::Servers,
-    /// The Kubernetes API, if this process knows of one.
-    pub kubernetes: Option<Arc<dyn kubernetes::Reviews>>,
+    /// The Kubernetes API.
+    pub kubernetes: kubernetes::Kubernetes,
     /// Servers of User-Managed Access.
     pub uma: Arc<uma::UmaServers>,
     /// Policies that are downloaded.
@@ -57,7 +57,7 @@ impl Resources {
             issuers: Arc::new(oidc::Issuers::new(http.clone())),
             uma: Arc::new(uma::UmaServers::new(http.clone())),
             spicedb: spicedb::Servers::new(&http),
-            kubernetes: None,
+            kubernetes: kubernetes::Kubernetes::default(),
             tokens: Arc::new(client_credentials::Tokens::new(http.clone())),
             external_policies: Arc::new(external_policies::ExternalPolicies::new()),
             http,

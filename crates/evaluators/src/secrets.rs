@@ -2,33 +2,82 @@
 //!
 //! An evaluator asks for them while it is built, and the question is remembered: when such a Secret changes, the
 //! AuthConfig is compiled again, so that a rotated secret works without anybody touching the AuthConfig.
+//!
+//! ```text
+//!   evaluator ── SecretReader ──► Secrets ─┬─ there it is
+//!                     │                    ├─ there is none: a problem of the AuthConfig
+//!                     └── asked for        └─ nobody knows yet: the AuthConfig waits
+//! ```
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     fmt,
     sync::Arc,
 };
 
-use usher_api::Secret;
+use usher_api::{Secret, SecretName};
 
 use crate::{FieldPath, Problems};
 
-/// All Secrets that are known, by namespace and name.
-#[derive(Debug, Default)]
+/// The Secrets that are known, by namespace and name.
+#[derive(Debug)]
 pub struct Secrets {
-    by_namespace: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Secret>>>,
+    by_namespace: HashMap<Arc<str>, HashMap<Arc<str>, Known>>,
+    /// Whether a Secret that is not here is one that does not exist.
+    complete: bool,
+}
+
+#[derive(Debug)]
+enum Known {
+    There(Arc<Secret>),
+    Missing,
+}
+
+/// What is known of a Secret.
+#[derive(Debug, Clone, Copy)]
+pub enum Lookup<'a> {
+    /// There it is.
+    Found(&'a Arc<Secret>),
+    /// There is none of that name.
+    Missing,
+    /// Nobody has said yet whether there is one.
+    Unknown,
 }
 
 impl Secrets {
-    /// Takes in a Secret, new or changed.
-    pub fn insert(&mut self, secret: Arc<Secret>) {
-        let namespace = Arc::from(secret.metadata.namespace.as_str());
-        let name = Arc::from(secret.metadata.name.as_str());
-        self.by_namespace.entry(namespace).or_default().insert(name, secret);
+    /// A store that is told of all Secrets there are: one that is not in it is missing.
+    #[must_use]
+    pub fn complete() -> Self {
+        Self { by_namespace: HashMap::new(), complete: true }
     }
 
-    /// Forgets a Secret.
+    /// A store that is told only of Secrets that were asked for: one that is not in it is unknown.
+    #[must_use]
+    pub fn on_demand() -> Self {
+        Self { by_namespace: HashMap::new(), complete: false }
+    }
+
+    /// Whether this store is told only of what was asked for.
+    #[must_use]
+    pub fn is_on_demand(&self) -> bool {
+        !self.complete
+    }
+
+    /// Takes in a Secret, new or changed.
+    pub fn insert(&mut self, secret: Arc<Secret>) {
+        let name = SecretName::new(&secret.metadata.namespace, &secret.metadata.name);
+        self.set(name, Known::There(secret));
+    }
+
+    /// Takes in that there is no such Secret.
+    pub fn insert_missing(&mut self, name: SecretName) {
+        if !self.complete {
+            self.set(name, Known::Missing);
+        }
+    }
+
+    /// Forgets what is known of a Secret.
     pub fn remove(&mut self, namespace: &str, name: &str) {
         if let Some(secrets) = self.by_namespace.get_mut(namespace) {
             secrets.remove(name);
@@ -41,7 +90,25 @@ impl Secrets {
     /// The Secret of that name.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Secret>> {
-        self.by_namespace.get(namespace)?.get(name)
+        match self.find(namespace, name) {
+            Lookup::Found(secret) => Some(secret),
+            Lookup::Missing | Lookup::Unknown => None,
+        }
+    }
+
+    /// What is known of the Secret of that name.
+    #[must_use]
+    pub fn find(&self, namespace: &str, name: &str) -> Lookup<'_> {
+        match self.by_namespace.get(namespace).and_then(|secrets| secrets.get(name)) {
+            Some(Known::There(secret)) => Lookup::Found(secret),
+            Some(Known::Missing) => Lookup::Missing,
+            None if self.complete => Lookup::Missing,
+            None => Lookup::Unknown,
+        }
+    }
+
+    fn set(&mut self, name: SecretName, known: Known) {
+        self.by_namespace.entry(name.namespace).or_default().insert(name.name, known);
     }
 }
 
@@ -61,16 +128,18 @@ pub struct SecretReader<'a> {
     secrets: &'a Secrets,
     namespace: &'a str,
     asked_for: RefCell<BTreeMap<String, SecretUse>>,
+    is_waiting: Cell<bool>,
 }
 
 impl<'a> SecretReader<'a> {
     /// A reader for an AuthConfig of this namespace.
     #[must_use]
     pub fn new(secrets: &'a Secrets, namespace: &'a str) -> Self {
-        Self { secrets, namespace, asked_for: RefCell::default() }
+        Self { secrets, namespace, asked_for: RefCell::default(), is_waiting: Cell::new(false) }
     }
 
-    /// The Secret `name` of the namespace; if there is none, that is a problem of `at`.
+    /// The Secret `name` of the namespace; if there is none, that is a problem of `at`. If nobody knows yet, it is no
+    /// problem, and [`is_waiting`](Self::is_waiting) from then on.
     pub fn secret(
         &self,
         name: &str,
@@ -81,11 +150,24 @@ impl<'a> SecretReader<'a> {
         let mut asked_for = self.asked_for.borrow_mut();
         let known = asked_for.entry(name.to_owned()).or_insert(wanted_for);
         *known = (*known).max(wanted_for);
-        let found = self.secrets.get(self.namespace, name);
-        if found.is_none() {
-            problems.add(at, format_args!("Secret \"{name}\" not found in namespace \"{}\"", self.namespace));
+        match self.secrets.find(self.namespace, name) {
+            Lookup::Found(secret) => Some(secret),
+            Lookup::Missing => {
+                problems.add(at, format_args!("Secret \"{name}\" not found"));
+                None
+            }
+            Lookup::Unknown => {
+                self.is_waiting.set(true);
+                None
+            }
         }
-        found
+    }
+
+    /// Whether a Secret was asked for of which nobody knows yet whether there is one. Whatever was built is not whole
+    /// then, and must not be served.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting.get()
     }
 
     /// The entry `key` of the Secret `name`. A Secret without that entry has an empty one, which is worth a warning.
@@ -177,7 +259,7 @@ mod tests {
 
     #[test]
     fn secrets_of_the_own_namespace_are_read_and_remembered() {
-        let mut secrets = Secrets::default();
+        let mut secrets = Secrets::complete();
         secrets.insert(secret("team", "a", &[("key", b"hush"), ("binary", &[0xff])]));
         secrets.insert(secret("other", "b", &[("key", b"theirs")]));
         let reader = SecretReader::new(&secrets, "team");
@@ -194,7 +276,7 @@ mod tests {
             messages,
             [
                 "entry \"binary\" of Secret \"a\" is not text",
-                "Secret \"b\" not found in namespace \"team\"",
+                "Secret \"b\" not found",
                 "Secret \"a\" has no entry \"none\"",
             ]
         );
@@ -206,8 +288,32 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_knows_yet_is_waited_for() {
+        let mut secrets = Secrets::on_demand();
+        let root = FieldPath::root("spec");
+        let ask = |secrets: &Secrets, name: &str| {
+            let reader = SecretReader::new(secrets, "team");
+            let mut problems = Problems::default();
+            let found = reader.secret(name, SecretUse::Credential, &root, &mut problems).is_some();
+            (found, problems.into_parts().0.len(), reader.is_waiting())
+        };
+        assert_eq!(ask(&secrets, "a"), (false, 0, true));
+        secrets.insert_missing(SecretName::new("team", "a"));
+        assert_eq!(ask(&secrets, "a"), (false, 1, false));
+        secrets.insert(secret("team", "a", &[]));
+        assert_eq!(ask(&secrets, "a"), (true, 0, false));
+        secrets.remove("team", "a");
+        assert_eq!(ask(&secrets, "a"), (false, 0, true));
+
+        let mut secrets = Secrets::complete();
+        assert_eq!(ask(&secrets, "a"), (false, 1, false));
+        secrets.insert_missing(SecretName::new("team", "a"));
+        assert!(secrets.by_namespace.is_empty());
+    }
+
+    #[test]
     fn secrets_go_as_they_come_and_are_not_shown() {
-        let mut secrets = Secrets::default();
+        let mut secrets = Secrets::complete();
         secrets.insert(secret("team", "a", &[("key", b"hush")]));
         secrets.insert(secret("team", "a", &[("key", b"new")]));
         assert_eq!(secrets.get("team", "a").unwrap().data["key"], b"new");

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Value, json};
 use usher_api::{ObjectMeta, Secret, Selector};
 use usher_engine::{
-    Context, Evaluation, Evaluator, Outcome, Request, RequestParts, context::Identity, observe::Metrics,
+    Context, Evaluation, Evaluator, Outcome, Request, RequestParts, TraceContext, context::Identity, observe::Metrics,
 };
 
 use crate::{
@@ -32,7 +32,7 @@ impl TestWorld {
         let client = Client::new(http::Options { allow_loopback: true, ..http::Options::default() }).unwrap();
         let resources = Arc::new(Resources::new(client, Selector::default()).unwrap());
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        Self { resources, identities: Identities::new(), secrets: Secrets::default(), metrics }
+        Self { resources, identities: Identities::new(), secrets: Secrets::complete(), metrics }
     }
 
     /// A Secret of the AuthConfig's namespace.
@@ -78,10 +78,22 @@ impl TestWorld {
     }
 }
 
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// Whether a request that a server got belongs to the trace of [`check`].
+pub(crate) fn is_in_trace(request: &str) -> bool {
+    let values = |name: &str| {
+        let headers = request.lines().filter_map(|line| line.split_once(": "));
+        headers.filter(|(found, _)| *found == name).map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+    };
+    values("traceparent") == [TRACEPARENT] && values("baggage") == ["k=v"] && values("tracestate").is_empty()
+}
+
 /// What a rule makes of a request with these headers, from a caller who was authenticated by the rule `identity`.
 pub(crate) async fn check(rule: &dyn Evaluator, path: &str, headers: &[(&str, &str)], identity: &str) -> Outcome {
     let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let request = Request::new(RequestParts { path: path.to_owned(), headers, ..RequestParts::default() });
+    let mut request = Request::new(RequestParts { path: path.to_owned(), headers, ..RequestParts::default() });
+    request.set_trace(TraceContext::new(TRACEPARENT.to_owned(), String::new(), "k=v".to_owned()));
     let mut context = Context::new(&request, None, None);
     context.set_identity(Identity { rule: identity.into(), value: Arc::new(json!({"sub": "ann"})) });
     match rule.evaluate(&context) {

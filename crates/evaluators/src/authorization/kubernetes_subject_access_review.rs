@@ -94,7 +94,7 @@ pub fn build(
     context: &BuildContext<'_>,
     problems: &mut Problems,
 ) -> Option<KubernetesSubjectAccessReview> {
-    build_with(spec, at, context.resources.kubernetes.as_ref(), problems)
+    build_with(spec, at, context.resources.kubernetes.for_one_rule().as_ref(), problems)
 }
 
 fn build_with(

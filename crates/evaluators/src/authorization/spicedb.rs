@@ -182,7 +182,8 @@ impl Evaluator for SpiceDb {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
         match self.question(context) {
             Ok(question) => Evaluation::pending(async move {
-                let answer = self.server.check(question, self.key.as_ref(), self.timeout).await?;
+                let trace = context.request().trace();
+                let answer = self.server.check(question, self.key.as_ref(), self.timeout, trace).await?;
                 outcome(&answer)
             }),
             Err(failure) => Evaluation::failure(failure),

@@ -32,7 +32,7 @@ impl World {
         server.set("/m", Reply::json(&json!({})));
         let options = client::Options { allow_loopback: true, max_body: 1000, ..client::Options::default() };
         let client = Client::new(options).unwrap();
-        let mut secrets = Secrets::default();
+        let mut secrets = Secrets::complete();
         let entries = [("word", "s t"), ("token", "hush"), ("empty", ""), ("newline", "hush\n")];
         secrets.insert(Arc::new(Secret {
             metadata: ObjectMeta { namespace: "team".to_owned(), name: "s".to_owned(), ..ObjectMeta::default() },

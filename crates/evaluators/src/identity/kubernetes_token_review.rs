@@ -64,7 +64,7 @@ pub fn build(
     context: &BuildContext<'_>,
     problems: &mut Problems,
 ) -> Option<KubernetesTokenReview> {
-    build_with(spec, credentials, at, context.resources.kubernetes.as_ref(), problems)
+    build_with(spec, credentials, at, context.resources.kubernetes.for_one_rule().as_ref(), problems)
 }
 
 fn build_with(

@@ -55,7 +55,7 @@ pub fn build(
 impl Evaluator for Http {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
         let request = match self.endpoint.request(context) {
-            Ok(request) => request,
+            Ok(request) => request.in_trace(context.request().trace()),
             Err(error) => return Evaluation::failure(error.into()),
         };
         Evaluation::pending(async move {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::{
         resources::http::test_server::{Reply, TestServer},
-        test_world::{TestWorld, check},
+        test_world::{TestWorld, check, is_in_trace},
     };
 
     #[tokio::test]
@@ -83,7 +83,8 @@ mod tests {
         server.set("/text", Reply::text(404, "none"));
         server.set("/broken", Reply::text(200, "{oops").with_header("content-type", "application/json"));
         let url = &server.url;
-        let spec = json!({"url": format!("{url}{{request.path}}"), "headers": {"X-User": {"expression": "request.headers.user"}}});
+        let headers = json!({"X-User": {"expression": "request.headers.user"}, "Baggage": {"value": "mine"}});
+        let spec = json!({"url": format!("{url}{{request.path}}"), "headers": headers});
         let spec = serde_json::from_value(spec).unwrap();
         let world = TestWorld::new();
         let (rule, problems, warnings) =
@@ -92,7 +93,9 @@ mod tests {
         let rule = rule.unwrap();
         let user = &[("user", "bob")][..];
         assert_eq!(*check(&rule, "/pets", user, "jwt").await.unwrap(), json!({"owner": "ann"}));
-        assert!(server.last_request("/pets").unwrap().contains("\r\nx-user: bob\r\n"));
+        let request = server.last_request("/pets").unwrap();
+        assert!(request.contains("\r\nx-user: bob\r\n"), "{request}");
+        assert!(is_in_trace(&request), "{request}");
         assert_eq!(*check(&rule, "/text", user, "jwt").await.unwrap(), json!("none"));
         let failure = check(&rule, "/broken", user, "jwt").await.unwrap_err();
         assert!(matches!(&failure, Failure::Undecidable(undecided) if undecided.reason == "invalid response"));

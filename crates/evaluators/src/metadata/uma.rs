@@ -46,7 +46,7 @@ use http::StatusCode;
 use serde_json::Value;
 use url::Url;
 use usher_api::UmaSpec;
-use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome};
+use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome, TraceContext};
 
 use crate::{
     BuildContext, FieldPath, Problems, basic_authorization,
@@ -85,7 +85,7 @@ const MAX_BYTES: usize = 4 << 20;
 
 impl Evaluator for Uma {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
-        let look_up = self.look_up(context.request().url_path());
+        let look_up = self.look_up(context.request().url_path(), context.request().trace());
         Evaluation::pending(async move {
             let in_time = tokio::time::timeout(LONGEST_EXCHANGE, look_up).await;
             in_time.unwrap_or_else(|_| Err(failed(format!("not done within {LONGEST_EXCHANGE:?}"))))
@@ -98,18 +98,18 @@ impl Evaluator for Uma {
 }
 
 impl Uma {
-    async fn look_up(&self, path: &str) -> Outcome {
+    async fn look_up(&self, path: &str, trace: &TraceContext) -> Outcome {
         if let Some(attempt) = self.server.first_attempt() {
             let _ = tokio::time::timeout(FIRST_ATTEMPT_PATIENCE, attempt).await;
         }
         let Some(endpoints) = self.server.endpoints().clone() else { return Err(self.server.unavailable()) };
         let token = self.server.token(&endpoints).await?;
-        let resources = match self.resources(&endpoints, &token, path).await {
+        let resources = match self.resources(&endpoints, &token, path, trace).await {
             Err(LookUpError::Unauthorized) => {
                 // It was revoked, or the server forgot it.
                 self.server.forget(&token).await;
                 let token = self.server.token(&endpoints).await?;
-                self.resources(&endpoints, &token, path).await
+                self.resources(&endpoints, &token, path, trace).await
             }
             result => result,
         };
@@ -120,11 +120,17 @@ impl Uma {
         }
     }
 
-    async fn resources(&self, endpoints: &Endpoints, token: &Token, path: &str) -> Result<Vec<Value>, LookUpError> {
+    async fn resources(
+        &self,
+        endpoints: &Endpoints,
+        token: &Token,
+        path: &str,
+        trace: &TraceContext,
+    ) -> Result<Vec<Value>, LookUpError> {
         let registration = &endpoints.resource_registration;
-        let ids = self.ids(&query_url(registration, path), token).await?;
+        let ids = self.ids(&query_url(registration, path), token, trace).await?;
         let (mut resources, mut bytes) = (Vec::with_capacity(ids.len()), 0);
-        let fetches = ids.into_iter().map(|id| async move { self.resource(registration, &id, token).await });
+        let fetches = ids.into_iter().map(|id| async move { self.resource(registration, &id, token, trace).await });
         let mut found = stream::iter(fetches).buffered(AT_A_TIME);
         while let Some(resource) = found.try_next().await? {
             let Some((resource, size)) = resource else { continue };
@@ -138,8 +144,9 @@ impl Uma {
     }
 
     /// The ids of the resources.
-    async fn ids(&self, url: &Url, token: &Token) -> Result<Vec<String>, LookUpError> {
-        let response = self.server.get(url, token).await.map_err(|error| LookUpError::Failed(error.to_string()))?;
+    async fn ids(&self, url: &Url, token: &Token, trace: &TraceContext) -> Result<Vec<String>, LookUpError> {
+        let response =
+            self.server.get(url, token, trace).await.map_err(|error| LookUpError::Failed(error.to_string()))?;
         match response.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED if !token.is_new() => return Err(LookUpError::Unauthorized),
@@ -160,6 +167,7 @@ impl Uma {
         registration: &Url,
         id: &str,
         token: &Token,
+        trace: &TraceContext,
     ) -> Result<Option<(Value, usize)>, LookUpError> {
         let left_out = |cause: String| {
             tracing::debug!(server = ?self.server, cause, "a uma resource is left out");
@@ -168,7 +176,7 @@ impl Uma {
         let Some(url) = resource_url(registration, id) else {
             return left_out("its id cannot be part of a URL".to_owned());
         };
-        let response = match self.server.get(&url, token).await {
+        let response = match self.server.get(&url, token, trace).await {
             Ok(response) => response,
             Err(error) => return left_out(error.to_string()),
         };

@@ -7,12 +7,16 @@
 //! The structs hold what is used of the resources of the API groups `authentication.k8s.io/v1` and
 //! `authorization.k8s.io/v1`, under the same names.
 
+mod rate;
+
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use usher_engine::Failure;
 
 use crate::{FieldPath, Problems};
+
+pub use rate::Rate;
 
 /// Asks the Kubernetes API to review something.
 ///
@@ -165,6 +169,26 @@ pub struct SubjectAccessReviewStatus {
     /// What went wrong while the authorizers were asked. What they allow is allowed all the same.
     #[serde(default, deserialize_with = "null_is_default")]
     pub evaluation_error: String,
+}
+
+/// The Kubernetes API, as far as this process knows of one.
+#[derive(Debug, Clone, Default)]
+pub struct Kubernetes {
+    /// Who asks it. None: nobody can.
+    pub reviews: Option<Arc<dyn Reviews>>,
+    /// How often each rule may ask. None: as often as it wants to.
+    pub rate: Option<Rate>,
+}
+
+impl Kubernetes {
+    /// What one rule asks.
+    pub(crate) fn for_one_rule(&self) -> Option<Arc<dyn Reviews>> {
+        let reviews = Arc::clone(self.reviews.as_ref()?);
+        Some(match self.rate {
+            Some(rate) => rate.limit(reviews),
+            None => reviews,
+        })
+    }
 }
 
 /// What may be asked, where an evaluator is built; a warning if nothing may.

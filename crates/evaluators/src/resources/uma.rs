@@ -20,13 +20,13 @@ use http::{
 };
 use serde_json::Value;
 use url::Url;
-use usher_engine::Failure;
+use usher_engine::{Failure, TraceContext};
 
 use crate::{
     json_answer::first_value,
     resources::{
         background::{Fetch, Kept, Registry, Timing, wait_for_all},
-        http::{Client, FetchError, Request, Response, parse_url, shown},
+        http::{Client, FetchError, Request, Response, parse_url, pass_on, shown},
     },
 };
 
@@ -129,17 +129,18 @@ impl UmaServer {
         self.tokens.forget(token).await;
     }
 
-    /// Asks the protection API for what is at a URL.
+    /// Asks the protection API for what is at a URL, on behalf of a check of that trace.
     ///
     /// # Errors
     /// When there is no complete answer within time and size.
-    pub async fn get(&self, url: &Url, token: &Token) -> Result<Response, FetchError> {
+    pub async fn get(&self, url: &Url, token: &Token, trace: &TraceContext) -> Result<Response, FetchError> {
         let discovery = self.endpoints.fetch();
         let mut request = Request::get(url.as_str(), discovery.timeout);
         request.headers = HeaderMap::from_iter([
             (AUTHORIZATION, token.authorization().clone()),
             (ACCEPT, HeaderValue::from_static("application/json")),
         ]);
+        pass_on(trace, &mut request.headers);
         discovery.client.fetch(request).await
     }
 }

@@ -37,7 +37,7 @@ fn what_cannot_mean_anything_is_refused_with_its_path() {
         (
             json!({"authentication": {"a": {"oauth2Introspection": {"endpoint": "https://i/", "credentialsRef": {"name": "s"}}}}}),
             "spec.authentication.a.oauth2Introspection.credentialsRef",
-            "not found in namespace",
+            "not found",
         ),
         (anyone(json!({"removeCredential": true})), "spec.authentication.a.removeCredential", "no credential"),
         (

@@ -36,7 +36,7 @@ impl World {
         let registry = prometheus::Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         let options = Options { evaluator_cache_bytes: 1 << 20, deep_metrics: false, all_namespaces: true };
-        Self { resources: Arc::new(resources), registry, options, metrics, secrets: Secrets::default() }
+        Self { resources: Arc::new(resources), registry, options, metrics, secrets: Secrets::complete() }
     }
 
     pub(crate) fn with(mut self, secrets: &[Secret]) -> Self {

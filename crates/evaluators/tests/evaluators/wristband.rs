@@ -131,7 +131,7 @@ fn keys_that_cannot_sign_are_refused() {
     let at = "spec.response.success.headers.wb.wristband.signingKeyRefs";
     let cases = [
         (json!([]), vec![format!("{at}: missing at least one signing key")]),
-        (json!([ec("none", "ES256")]), vec![format!("{at}[0]: Secret \"none\" not found in namespace \"team\"")]),
+        (json!([ec("none", "ES256")]), vec![format!("{at}[0]: Secret \"none\" not found")]),
         (
             json!([ec("ec", "ES256"), ec("garbage", "ES256"), ec("no-entry", "ES256")]),
             vec![

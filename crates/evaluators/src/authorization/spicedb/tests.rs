@@ -18,7 +18,7 @@ use crate::{
 /// The rule that this `spec` makes, the problems and the warnings.
 fn rule(spec: Value) -> (Option<SpiceDb>, Vec<Problem>, Vec<Problem>) {
     let client = http::Client::new(http::Options { allow_loopback: true, ..http::Options::default() }).unwrap();
-    let mut secrets = Secrets::default();
+    let mut secrets = Secrets::complete();
     secrets.insert(Arc::new(Secret {
         metadata: ObjectMeta { namespace: "team".to_owned(), name: "zed".to_owned(), ..ObjectMeta::default() },
         data: [("key", "hush"), ("lines", "hush\n")].map(|(key, value)| (key.to_owned(), value.into())).into(),
@@ -170,7 +170,7 @@ fn what_is_missing_or_wrong_is_a_problem_of_its_field() {
         (json!({"endpoint": "http://h:1"}), "endpoint: `http://h:1` is not an address such as `spicedb.example:50051`"),
         (
             json!({"sharedSecretRef": {"name": "nosuch", "key": "k"}}),
-            r#"sharedSecretRef: Secret "nosuch" not found in namespace "team""#,
+            r#"sharedSecretRef: Secret "nosuch" not found"#,
         ),
         (
             json!({"sharedSecretRef": {"name": "zed", "key": "lines"}}),

@@ -53,7 +53,7 @@ async fn credentials_that_cannot_be_are_refused() {
     let cases = [
         (
             json!({"sharedSecretRef": {"name": "none", "key": "token"}}),
-            r#"http.sharedSecretRef: Secret "none" not found in namespace "team""#,
+            r#"http.sharedSecretRef: Secret "none" not found"#,
         ),
         (
             json!({"sharedSecretRef": {"name": "s", "key": "newline"}}),
@@ -81,7 +81,7 @@ async fn credentials_that_cannot_be_are_refused() {
         ),
         (
             json!({"oauth2": {"tokenUrl": "http://x", "clientId": "c", "clientSecretRef": {"name": "none", "key": "k"}}}),
-            r#"http.oauth2.clientSecretRef: Secret "none" not found in namespace "team""#,
+            r#"http.oauth2.clientSecretRef: Secret "none" not found"#,
         ),
         (
             json!({"oauth2": {

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     resources::http::test_server::{Reply, TestServer},
-    test_world::{Built, TestWorld, check},
+    test_world::{Built, TestWorld, check, is_in_trace},
 };
 
 const PATH: &str = "/introspect";
@@ -54,6 +54,7 @@ async fn the_endpoint_is_asked_as_the_standard_says() {
         // `talker:s3cr3t`
         assert!(request.contains("\r\nauthorization: Basic dGFsa2VyOnMzY3IzdA==\r\n"), "{request}");
         assert!(request.ends_with(&format!("\r\n\r\n{body}")), "{request}");
+        assert!(is_in_trace(&request), "{request}");
     }
 }
 
@@ -167,7 +168,7 @@ async fn what_cannot_work_is_refused_when_loaded() {
         ),
         (
             json!({"endpoint": "http://h/i", "credentialsRef": {"name": "none"}}),
-            "rule.credentialsRef: Secret \"none\" not found in namespace \"team\"",
+            "rule.credentialsRef: Secret \"none\" not found",
         ),
     ];
     for (spec, problem) in cases {

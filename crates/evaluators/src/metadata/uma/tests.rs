@@ -58,6 +58,7 @@ async fn resources_of_the_path_are_described_in_their_order() {
             "GET /resource_set/z",
         ]
     );
+    assert_eq!(server.calls_in_trace(), 4, "all for resources, none for what is shared");
     assert_eq!(*look_up(&rule, "/nothing/here").await.unwrap(), json!([]));
     assert_eq!(server.calls(), ["GET /resource_set?uri=/nothing/here"], "the token is kept");
 }
@@ -228,7 +229,7 @@ async fn what_cannot_work_is_refused_when_loaded() {
         ),
         (
             json!({"endpoint": "http://h/uma", "credentialsRef": {"name": "none"}}),
-            "rule.credentialsRef: Secret \"none\" not found in namespace \"team\"",
+            "rule.credentialsRef: Secret \"none\" not found",
         ),
     ] {
         let (rule, problems, _) = build_rule(&world(), spec);

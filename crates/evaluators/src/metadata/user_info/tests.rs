@@ -6,7 +6,7 @@ use crate::{
         http::test_server::{Reply, TestServer},
         oidc::test_issuer::{DISCOVERY, TestIssuer},
     },
-    test_world::{Built, TestWorld, check},
+    test_world::{Built, TestWorld, check, is_in_trace},
 };
 
 const PATH: &str = "/realm/userinfo";
@@ -52,6 +52,7 @@ async fn the_issuer_of_the_caller_is_asked_with_the_callers_token() {
         assert_eq!(*found, json!({"sub": "ann", "email": "ann@x.test"}), "{identity}");
         let request = issuer.server.last_request(PATH).unwrap();
         assert!(request.starts_with("GET /realm/userinfo HTTP/1.1\r\n"), "{request}");
+        assert!(is_in_trace(&request), "{request}");
         assert!(request.contains(&format!("\r\nauthorization: Bearer {token}\r\n")), "{request}");
     }
 }

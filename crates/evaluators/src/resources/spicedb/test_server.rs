@@ -41,6 +41,7 @@ pub(crate) enum Reply {
 struct Shared {
     reply: Mutex<Reply>,
     questions: Mutex<Vec<Question>>,
+    traceparents: Mutex<Vec<String>>,
     connections: AtomicUsize,
 }
 
@@ -57,6 +58,7 @@ impl TestSpiceDb {
         let shared = Arc::new(Shared {
             reply: Mutex::new(reply),
             questions: Mutex::default(),
+            traceparents: Mutex::default(),
             connections: AtomicUsize::new(0),
         });
         let (runtime, address) = serve(([127, 0, 0, 1], 0).into(), &shared, identity.clone());
@@ -80,6 +82,11 @@ impl TestSpiceDb {
     }
 
     /// What it was asked so far.
+    /// Of the questions that have one.
+    pub(crate) fn traceparents(&self) -> Vec<String> {
+        self.shared.traceparents.lock().unwrap().clone()
+    }
+
     pub(crate) fn questions(&self) -> Vec<Question> {
         self.shared.questions.lock().unwrap().clone()
     }
@@ -134,6 +141,9 @@ impl PermissionsService for Shared {
         request: Request<CheckPermissionRequest>,
     ) -> Result<Response<CheckPermissionResponse>, Status> {
         let authorization = request.metadata().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+        if let Some(traceparent) = request.metadata().get("traceparent") {
+            self.traceparents.lock().unwrap().push(traceparent.to_str().unwrap().to_owned());
+        }
         self.questions.lock().unwrap().push((request.into_inner(), authorization));
         let reply = self.reply.lock().unwrap().clone();
         match reply {

@@ -22,7 +22,10 @@ fn endpoint(spicedb: &TestSpiceDb, tls: bool) -> Endpoint {
 }
 
 async fn ask(server: &Server) -> Result<i32, Refusal> {
-    server.check(CheckPermissionRequest::default(), None, None).await.map(|answer| answer.permissionship)
+    server
+        .check(CheckPermissionRequest::default(), None, None, &TraceContext::default())
+        .await
+        .map(|answer| answer.permissionship)
 }
 
 #[test]
@@ -135,7 +138,8 @@ async fn errors_are_told_apart() {
 async fn a_silent_server_is_not_waited_for_and_a_silent_connection_not_kept() {
     let spicedb = TestSpiceDb::start(Reply::Silence);
     let server = servers(None).server(endpoint(&spicedb, false));
-    let question = || server.check(CheckPermissionRequest::default(), None, SOON);
+    let no_trace = TraceContext::default();
+    let question = || server.check(CheckPermissionRequest::default(), None, SOON, &no_trace);
     let refusal = question().await.unwrap_err();
     let detail = format!("localhost:{}: no answer within 100ms", spicedb.address.port());
     assert_eq!(refusal, Refusal::Timeout(detail));
@@ -156,7 +160,7 @@ async fn answers_beyond_all_measure_are_refused() {
     let server = servers(None).server(endpoint(&spicedb, false));
     assert!(matches!(ask(&server).await, Err(Refusal::Error(_))));
     let question = CheckPermissionRequest { permission: "p".repeat(70_000), ..CheckPermissionRequest::default() };
-    assert!(matches!(server.check(question, None, None).await, Err(Refusal::Error(_))));
+    assert!(matches!(server.check(question, None, None, &TraceContext::default()).await, Err(Refusal::Error(_))));
 }
 
 #[tokio::test]
@@ -192,13 +196,25 @@ fn certificates() -> (String, Identity) {
 }
 
 #[tokio::test]
+async fn a_question_belongs_to_the_trace_of_its_check() {
+    let spicedb = TestSpiceDb::start(Reply::yes());
+    let server = servers(None).server(endpoint(&spicedb, false));
+    ask(&server).await.unwrap();
+    assert_eq!(spicedb.traceparents(), [""; 0]);
+    let trace = TraceContext::new("00-1-2-01".to_owned(), String::new(), String::new());
+    server.check(CheckPermissionRequest::default(), None, None, &trace).await.unwrap();
+    assert_eq!(spicedb.traceparents(), ["00-1-2-01"]);
+}
+
+#[tokio::test]
 async fn with_tls_the_server_must_be_who_it_should_be() {
     let (authority, identity) = certificates();
     let spicedb = TestSpiceDb::start_with(Reply::yes(), Some(identity));
     let trusting = servers(Some(&authority));
     let server = trusting.server(endpoint(&spicedb, true));
     let key = Key::new("k").unwrap();
-    let answer = server.check(CheckPermissionRequest::default(), key.as_ref(), None).await.unwrap();
+    let answer =
+        server.check(CheckPermissionRequest::default(), key.as_ref(), None, &TraceContext::default()).await.unwrap();
     assert_eq!(answer.permissionship, 2);
     assert_eq!(spicedb.questions()[0].1.as_deref(), Some("Bearer k"));
 
@@ -211,7 +227,8 @@ async fn with_tls_the_server_must_be_who_it_should_be() {
         trusting.server(Endpoint { address: by_address, tls: true }),
     ];
     for server in refused {
-        let answer = server.check(CheckPermissionRequest::default(), key.as_ref(), None).await;
+        let answer =
+            server.check(CheckPermissionRequest::default(), key.as_ref(), None, &TraceContext::default()).await;
         assert!(matches!(answer, Err(Refusal::Error(_))), "{server:?}: {answer:?}");
     }
     assert_eq!(spicedb.questions().len(), 1);

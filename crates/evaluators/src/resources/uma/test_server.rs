@@ -16,6 +16,8 @@ use tokio::{
 };
 use url::Url;
 
+use crate::test_world::is_in_trace;
+
 /// Ends with its value.
 pub(crate) struct UmaTestServer {
     /// The issuer: `http://127.0.0.1:PORT/realms/pets`
@@ -42,6 +44,7 @@ struct State {
     /// Answers in place of the usual ones, by path.
     instead: HashMap<String, (u16, String)>,
     calls: Vec<String>,
+    calls_in_trace: usize,
     waiting: usize,
     most_waiting: usize,
 }
@@ -108,6 +111,11 @@ impl UmaTestServer {
         self.state(|state| std::mem::take(&mut state.calls))
     }
 
+    /// How many calls of all belonged to the trace of a check.
+    pub(crate) fn calls_in_trace(&self) -> usize {
+        self.state(|state| state.calls_in_trace)
+    }
+
     fn state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.shared.state.lock().unwrap())
     }
@@ -125,6 +133,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     let (method, target) = (line[0], line[1].strip_prefix("/realms/pets").unwrap());
     {
         let mut state = shared.state.lock().unwrap();
+        state.calls_in_trace += usize::from(is_in_trace(&head));
         state.calls.push(format!("{method} {target}"));
         state.waiting += 1;
         state.most_waiting = state.most_waiting.max(state.waiting);
