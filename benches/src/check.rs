@@ -24,7 +24,12 @@ pub(crate) enum Credential<'a> {
 
 /// A check of a request that a browser would send through a gateway: a gRPC message with its five bytes of prefix.
 pub(crate) fn framed(credential: Credential<'_>) -> Bytes {
-    let check = request(credential);
+    framed_for(HOST, credential)
+}
+
+/// The same for another host.
+pub(crate) fn framed_for(host: &str, credential: Credential<'_>) -> Bytes {
+    let check = request(host, credential);
     let length = check.encoded_len();
     let mut frame = BytesMut::with_capacity(5 + length);
     frame.put_u8(0);
@@ -61,9 +66,9 @@ pub(crate) fn answer(frame: &[u8]) -> anyhow::Result<CheckResponse> {
     Ok(CheckResponse::decode(message)?)
 }
 
-fn request(credential: Credential<'_>) -> CheckRequest {
+fn request(host: &str, credential: Credential<'_>) -> CheckRequest {
     let headers = [
-        (":authority", HOST),
+        (":authority", host),
         (":method", "GET"),
         (":path", PATH),
         (":scheme", "https"),
@@ -92,7 +97,7 @@ fn request(credential: Credential<'_>) -> CheckRequest {
         method: "GET".to_owned(),
         headers,
         path: PATH.to_owned(),
-        host: HOST.to_owned(),
+        host: host.to_owned(),
         scheme: "https".to_owned(),
         size: -1,
         protocol: "HTTP/1.1".to_owned(),

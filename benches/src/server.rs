@@ -1,7 +1,8 @@
 //! Servers that are measured: child processes, stopped when they are dropped, and others that run already.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
@@ -24,14 +25,29 @@ pub(crate) struct Server {
 impl Server {
     /// Starts an empty server; `own` is this executable.
     pub(crate) fn start_empty(own: &Path, kind: Kind) -> anyhow::Result<Self> {
+        Self::start_own(own, ["empty", kind.word()])
+    }
+
+    /// Starts this executable as a server that prints its address when it can be called, and ends with its input.
+    pub(crate) fn start_own<S: AsRef<OsStr>>(
+        own: &Path,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> anyhow::Result<Self> {
         let mut command = clean(own);
-        command.args(["empty", kind.word()]).stdout(Stdio::piped());
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut started = Started::new(command, None)?;
-        let out = started.child.stdout.take().context("the empty server has no output")?;
+        let out = started.child.stdout.take().context("the server has no output")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
-        let address = line.trim().parse().context("the empty server printed no address")?;
-        Ok(Self { address, process: Some(started.child.id()), started: Some(started) })
+        let mut server = Self { address: UNKNOWN, process: Some(started.child.id()), started: Some(started) };
+        match line.trim().parse() {
+            Ok(address) => server.address = address,
+            Err(_) => {
+                server.ended()?;
+                anyhow::bail!("the server printed no address; it said: `{}`", server.said());
+            }
+        }
+        Ok(server)
     }
 
     /// Starts `usher serve` with a configuration.
@@ -42,25 +58,23 @@ impl Server {
         fs::write(config.join("bench.yaml"), configuration)?;
         let port = free_port()?;
         let mut command = clean(usher);
-        command.arg("serve").arg("--config").arg(&config).args([
-            "--bind-address",
-            "127.0.0.1",
-            "--ext-auth-grpc-port",
-            &port.to_string(),
-            "--ext-auth-http-port",
-            "0",
-            "--oidc-http-port",
-            "0",
-            "--metrics-addr",
-            "0",
-            "--health-probe-addr",
-            "0",
-            "--log-level",
-            "error",
-        ]);
+        command.arg("serve").arg("--config").arg(&config).args(ports(port, "0"));
         let started = Started::new(command, Some(folder))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Self { address, process: Some(started.child.id()), started: Some(started) })
+    }
+
+    /// Starts `usher server` with what a cluster configures, as a replica that does not lead as long as another one
+    /// holds the Lease. Gives also where it says whether it is ready.
+    pub(crate) fn start_usher_in_cluster(usher: &Path, kubeconfig: &Path) -> anyhow::Result<(Self, SocketAddr)> {
+        let port = free_port()?;
+        let health = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let mut command = clean(usher);
+        command.arg("server").arg("--enable-leader-election").args(ports(port, &health.to_string()));
+        command.env("KUBECONFIG", kubeconfig);
+        let started = Started::new(command, None)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Ok((Self { address, process: Some(started.child.id()), started: Some(started) }, health))
     }
 
     /// A server that was started by somebody else.
@@ -98,7 +112,6 @@ impl Started {
     fn new(mut command: Command, folder: Option<TempDir>) -> anyhow::Result<Self> {
         let errors = tempfile::NamedTempFile::new()?;
         let child = command
-            .stdin(Stdio::null())
             .stderr(errors.reopen()?)
             .spawn()
             .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
@@ -119,12 +132,37 @@ impl Drop for Started {
 fn clean(program: &Path) -> Command {
     const WORKERS: &str = "TOKIO_WORKER_THREADS";
     let mut command = Command::new(program);
-    command.env_clear().stdout(Stdio::null());
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
     if let Some(workers) = std::env::var_os(WORKERS) {
         command.env(WORKERS, workers);
     }
     command
 }
+
+/// The flags of a server that listens for checks over gRPC, and for probes at `health`, and nowhere else.
+fn ports(grpc: u16, health: &str) -> [String; 14] {
+    let grpc = grpc.to_string();
+    [
+        "--bind-address",
+        "127.0.0.1",
+        "--ext-auth-grpc-port",
+        &grpc,
+        "--ext-auth-http-port",
+        "0",
+        "--oidc-http-port",
+        "0",
+        "--metrics-addr",
+        "0",
+        "--health-probe-addr",
+        health,
+        "--log-level",
+        "error",
+    ]
+    .map(str::to_owned)
+}
+
+/// Before a server has said where it is.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A port that was free a moment ago.
 fn free_port() -> io::Result<u16> {

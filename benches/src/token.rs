@@ -74,14 +74,15 @@ pub(crate) const SHARED_SECRET: &str = "as many bytes as SHA-256 makes..";
 
 /// Tokens that differ, valid for a day, signed with [`SHARED_SECRET`].
 pub(crate) fn shared_secret_tokens(number: usize) -> anyhow::Result<Vec<String>> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SHARED_SECRET.as_bytes());
-    let now = now()?;
-    let token = |number| {
-        let message = message(&json!({"alg": "HS256", "typ": "JWT"}), &claims(number, now));
-        let signature = BASE64.encode(hmac::sign(&key, message.as_bytes()));
-        format!("{message}.{signature}")
-    };
-    Ok((0..number).map(token).collect())
+    (0..number).map(|number| shared_secret_token(SHARED_SECRET, number)).collect()
+}
+
+/// A token that is valid for a day, signed with this secret.
+pub(crate) fn shared_secret_token(secret: &str, number: usize) -> anyhow::Result<String> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let message = message(&json!({"alg": "HS256", "typ": "JWT"}), &claims(number, now()?));
+    let signature = BASE64.encode(hmac::sign(&key, message.as_bytes()));
+    Ok(format!("{message}.{signature}"))
 }
 
 /// What is signed (RFC 7515 section 5.1).

@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | `command_line` | what the commands print, and how they end |
 //! | `house_rules` | which crate may use which; no forgotten files; documents and examples that are true |
+//! | `traces` | what is recorded of a check, and which trace those see who are asked about it |
 //! | `with_envoy` | the road through a real Envoy: verdicts, headers, metadata, bodies, TLS, changes, restarts |
 //! | `with_issuer` | tokens of a real OpenID provider: discovery, keys that change, introspection, a provider that is away |
+//! | `with_packages` | the chart, the manifests, the image, alerts and dashboard: that they are right, and fit the program |
 //! | `with_spicedb` | permissions of a real SpiceDB: outcomes, keys that change, a server that is away |
 //!
-//! `with_envoy` and `with_issuer` need programs that `tests/run` installs. Without them they are skipped with one line,
+//! `with_envoy`, `with_issuer` and `with_packages` need programs that `tests/run` installs. Without them they are skipped with one line,
 //! or fail where the environment variable `CI` is `true`. `with_spicedb` runs where `SPICEDB_BIN` names the program.
 
 #![expect(
@@ -22,6 +24,8 @@
 mod command_line;
 mod house_rules;
 mod support;
+mod traces;
 mod with_envoy;
 mod with_issuer;
+mod with_packages;
 mod with_spicedb;

@@ -4,6 +4,7 @@ mod authority;
 mod callbacks;
 mod client_answer;
 mod client_certificates;
+mod traces;
 mod upstream_request;
 mod wristband;
 

@@ -14,6 +14,7 @@ use usher_engine::{
     callbacks::{Due, Queue},
     plan::PlanKind,
 };
+use usher_kubernetes::watch::{Health, WatchState, Watched};
 use usher_server::{Call, Decide, Readiness, ReadinessCheck, oidc};
 
 use crate::redact::{Redaction, without_query};
@@ -112,15 +113,22 @@ fn log(request: &Request, verdict: &Verdict) {
     }
 }
 
-/// Whether this process can do its work: `load`, and on request `authconfigs`.
-#[derive(Debug, Default)]
+/// Whether this process can do its work: `load`, and on request `authconfigs` and, with a cluster, `source`.
+#[derive(Debug)]
 pub(crate) struct Ready {
     ready: AtomicBool,
+    /// How the watches of a cluster are doing.
+    source: Option<Arc<Health>>,
     /// By kind and name.
     not_ready: Mutex<BTreeMap<(&'static str, String), &'static str>>,
 }
 
 impl Ready {
+    /// Not ready yet. With a cluster, `source` is how its watches are doing.
+    pub(crate) fn new(source: Option<Arc<Health>>) -> Self {
+        Self { ready: AtomicBool::new(false), source, not_ready: Mutex::default() }
+    }
+
     /// Everything was taken in or refused, and what it needs from the network was tried once.
     pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
@@ -133,6 +141,7 @@ impl Ready {
             State::Current if report.loose_hosts.is_empty() => None,
             State::Current => Some("HostsNotLinked"),
             State::Earlier | State::Nothing => Some("Invalid"),
+            State::Waiting => Some("Reconciling"),
         };
         self.set(("authconfig", report.id.to_string()), reason);
     }
@@ -140,7 +149,8 @@ impl Ready {
     /// Remembers what became of an AuthorizationPolicy.
     pub(crate) fn note_policy(&self, report: &PolicyReport) {
         let reason = match report.state {
-            State::Gone | State::Current => None,
+            // A policy names no Secret that it could wait for.
+            State::Gone | State::Current | State::Waiting => None,
             State::Earlier | State::Nothing => Some("Invalid"),
         };
         self.set(("authorizationpolicy", report.name.clone()), reason);
@@ -163,15 +173,31 @@ impl Readiness for Ready {
             Some(((kind, name), reason)) => Err(format!("{kind} is not ready: {name} (reason: {reason})")),
             None => Ok(()),
         };
-        vec![
-            ReadinessCheck { name: "load", by_default: true, result: load, note: None },
+        let restored = self.source.as_ref().and_then(|source| source.restored());
+        let note = restored.map(|written| format!("what is served comes from a snapshot of {written}"));
+        let mut checks = vec![
+            ReadinessCheck { name: "load", by_default: true, result: load, note },
             ReadinessCheck { name: "authconfigs", by_default: false, result: auth_configs, note: None },
-        ]
+        ];
+        checks.extend(self.source.as_deref().map(source_check));
+        checks
     }
 
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
+}
+
+/// Whether changes are being told of. Serving goes on if they are not, so this does not count without being asked for.
+fn source_check(source: &Health) -> ReadinessCheck {
+    let failing = Watched::ALL.into_iter().filter_map(|watched| match source.state(watched) {
+        WatchState::Failing { reason, .. } => Some(format!("{watched}: {reason}")),
+        WatchState::Connecting { .. } => Some(format!("{watched}: connecting")),
+        WatchState::NotNeeded | WatchState::Connected { .. } => None,
+    });
+    let failing: Vec<_> = failing.collect();
+    let result = if failing.is_empty() { Ok(()) } else { Err(failing.join("; ")) };
+    ReadinessCheck { name: "source", by_default: false, result, note: None }
 }
 
 /// The plans that issue tokens, by AuthConfig: whichever version is in force.

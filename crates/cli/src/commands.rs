@@ -5,6 +5,7 @@ pub(crate) mod crds;
 pub(crate) mod options;
 pub(crate) mod serve;
 pub(crate) mod validate;
+pub(crate) mod webhooks;
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +26,8 @@ enum Subcommands {
     Serve(Box<serve::Arguments>),
     /// Check configuration files and report everything that is wrong with them.
     Validate(validate::Arguments),
+    /// Refuse AuthConfigs that would not compile: a validating admission webhook.
+    Webhooks(Box<webhooks::Arguments>),
     /// Decide about one request, without a gateway.
     Check(Box<check::Arguments>),
     /// Print the CustomResourceDefinition of AuthConfig.
@@ -38,6 +41,7 @@ pub(crate) fn run(command: Command) -> Exit {
     match command.command {
         Subcommands::Serve(arguments) => serve::run(*arguments),
         Subcommands::Validate(arguments) => validate::run(&arguments),
+        Subcommands::Webhooks(arguments) => webhooks::run(&arguments),
         Subcommands::Check(arguments) => check::run(*arguments),
         Subcommands::Crds => crds::run(),
         Subcommands::Version => {

@@ -1,12 +1,14 @@
 //! The `usher` command: decides for Envoy-based gateways whether a request may pass.
 
 mod adapters;
+mod cluster;
 mod commands;
 mod exit;
 mod redact;
 mod runtime;
 mod settings;
 mod telemetry;
+mod traces;
 
 use std::process::ExitCode;
 

@@ -1,21 +1,32 @@
 //! The road of a change: source → workspace → index → log.
 
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use prometheus::Registry;
-use tokio::sync::mpsc;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
 use usher_api::{Lines, Selector};
-use usher_compile::{AuthConfigId, Compiler, PolicyReport, Report, State, Update, Workspace};
+use usher_compile::{AuthConfigId, Compiler, PolicyReport, Report, SecretChange, State, Update, Workspace};
 use usher_engine::{observe::Metrics, plan::OnConditionError};
 use usher_evaluators::{
     Problem, Resources,
     build_context::Options,
-    resources::{http, kubernetes::Reviews},
+    resources::{http, kubernetes::Kubernetes},
 };
-use usher_kubernetes::Cluster;
 use usher_source::{AuthConfigObject, AuthorizationPolicyObject, Change};
 
-use crate::adapters::{Decider, Ready, TokenIssuers};
+use crate::{
+    adapters::{Decider, Ready, TokenIssuers},
+    cluster::ClusterSide,
+};
 
 /// What the operator chose about compiling.
 #[derive(Debug)]
@@ -28,6 +39,8 @@ pub(crate) struct CompilerOptions {
     pub(crate) secret_label_selector: Selector,
     /// What may be called, and how much may come back.
     pub(crate) http: http::Options,
+    /// Who reviews tokens and access.
+    pub(crate) kubernetes: Kubernetes,
 }
 
 /// Why a compiler cannot be made.
@@ -49,7 +62,7 @@ pub(crate) enum SetUpError {
 pub(crate) fn compiler(options: CompilerOptions, registry: &Registry) -> Result<Compiler, SetUpError> {
     let client = http::Client::new(options.http).map_err(SetUpError::Http)?;
     let mut resources = Resources::new(client, options.secret_label_selector).map_err(SetUpError::Resources)?;
-    resources.kubernetes = Cluster::from_environment().map(|cluster| Arc::new(cluster) as Arc<dyn Reviews>);
+    resources.kubernetes = options.kubernetes;
     Ok(Compiler {
         resources: Arc::new(resources),
         metrics: Metrics::register(registry).map_err(SetUpError::Metrics)?,
@@ -58,29 +71,68 @@ pub(crate) fn compiler(options: CompilerOptions, registry: &Registry) -> Result<
     })
 }
 
-/// How long readiness waits for the first attempts at what is fetched in the background.
+/// How long readiness waits for Secrets that AuthConfigs name, and then for the first attempts at what is fetched in the
+/// background.
 const FIRST_ATTEMPTS: Duration = Duration::from_secs(5);
 
-/// Takes in changes until there are no more. Runs on a thread of its own: compiling is computation, and must not keep
-/// checks waiting.
-pub(crate) fn take_in(
-    mut changes: mpsc::Receiver<Vec<Change>>,
-    mut workspace: Workspace,
-    resources: &Arc<Resources>,
-    decider: &Decider,
-    issuers: &TokenIssuers,
-    ready: &Arc<Ready>,
-    runtime: &tokio::runtime::Handle,
-) {
-    while let Some(batch) = changes.blocking_recv() {
+/// Where changes are taken in.
+pub(crate) struct Intake {
+    /// Everything that is configured.
+    pub(crate) workspace: Workspace,
+    /// What is fetched in the background.
+    pub(crate) resources: Arc<Resources>,
+    /// Who decides with the plans.
+    pub(crate) decider: Arc<Decider>,
+    /// Whose tokens are vouched for.
+    pub(crate) issuers: Arc<TokenIssuers>,
+    /// Whether this process can do its work.
+    pub(crate) ready: Arc<Ready>,
+    /// Who else is told, where configuration comes from a cluster.
+    pub(crate) cluster: Option<ClusterSide>,
+    /// Whether AuthConfigs wait for Secrets.
+    pub(crate) waiting: watch::Sender<bool>,
+    /// Where what takes time is done.
+    pub(crate) runtime: Handle,
+}
+
+impl Intake {
+    /// Takes in changes until there are no more. Runs on a thread of its own: compiling is computation, and must not
+    /// keep checks waiting.
+    pub(crate) fn run(mut self, mut changes: mpsc::Receiver<Vec<Change>>) {
+        while let Some(batch) = changes.blocking_recv() {
+            self.take_in(batch);
+        }
+    }
+
+    fn take_in(&mut self, batch: Vec<Change>) {
+        let started = Instant::now();
         let mut update = Update::default();
+        apply(&mut self.workspace, &batch, &mut update);
+
+        if !update.policies.is_empty() {
+            self.decider.index.publish_default(self.workspace.default_plan());
+        }
+        self.decider.index.publish(std::mem::take(&mut update.hosts));
+        self.issuers.publish(std::mem::take(&mut update.plans));
+        self.tell(&batch, &update);
+        if let Some(cluster) = &mut self.cluster {
+            cluster.tell(&batch, &update, &self.workspace, started.elapsed());
+        }
+
+        let is_waiting = self.workspace.is_waiting();
+        self.waiting.send_if_modified(|known| std::mem::replace(known, is_waiting) != is_waiting);
+        if batch.iter().any(|change| matches!(change, Change::InitialLoadDone)) {
+            self.decider.set_loaded();
+            self.get_ready();
+        }
+    }
+
+    /// Logs what became of everything, and remembers what is not as it should be.
+    fn tell(&self, batch: &[Change], update: &Update) {
         let mut objects = HashMap::new();
         let mut policies = HashMap::new();
-        let mut loaded = false;
-        apply(&mut workspace, &batch, &mut update);
         for change in batch {
             match change {
-                Change::InitialLoadDone => loaded = true,
                 Change::AuthConfig(object) => {
                     objects.insert(AuthConfigId::of(&object.document.metadata), object);
                 }
@@ -90,41 +142,34 @@ pub(crate) fn take_in(
                 _ => {}
             }
         }
-        if !update.policies.is_empty() {
-            decider.index.publish_default(workspace.default_plan());
-        }
-        decider.index.publish(update.hosts);
-        issuers.publish(update.plans);
         for report in &update.reports {
-            log(report, objects.get(&report.id));
-            ready.note(report);
+            log(report, objects.get(&report.id).copied());
+            self.ready.note(report);
         }
         for report in &update.policies {
-            log_policy(report, policies.get(&report.name));
-            ready.note_policy(report);
+            log_policy(report, policies.get(&report.name).copied());
+            self.ready.note_policy(report);
         }
-        if loaded {
-            decider.set_loaded();
-            let (resources, ready) = (Arc::clone(resources), Arc::clone(ready));
-            runtime.spawn(async move {
-                resources.wait_first_attempts(FIRST_ATTEMPTS).await;
-                ready.set_ready();
-                tracing::info!("ready");
-            });
-        }
+    }
+
+    /// Says that this process is ready, after what is still on its way has had some time to come.
+    fn get_ready(&self) {
+        let (resources, ready) = (Arc::clone(&self.resources), Arc::clone(&self.ready));
+        let mut waiting = self.waiting.subscribe();
+        self.runtime.spawn(async move {
+            // Either way the process is ready: what is missing answers that it cannot be decided.
+            let _ = tokio::time::timeout(FIRST_ATTEMPTS, waiting.wait_for(|is_waiting| !is_waiting)).await;
+            resources.wait_first_attempts(FIRST_ATTEMPTS).await;
+            ready.set_ready();
+            tracing::info!("ready");
+        });
     }
 }
 
-/// Applies changes to a workspace: Secrets first, so that AuthConfigs find those that they name. The problems of files
-/// were told by the source.
+/// Applies changes to a workspace: AuthConfigs find the Secrets that come with them. The problems of files were told by
+/// the source.
 pub(crate) fn apply(workspace: &mut Workspace, changes: &[Change], update: &mut Update) {
-    for change in changes {
-        match change {
-            Change::Secret(secret) => workspace.set_secret(secret, update),
-            Change::SecretGone { namespace, name } => workspace.remove_secret(namespace, name, update),
-            _ => {}
-        }
-    }
+    workspace.change_secrets(changes.iter().filter_map(secret), update);
     for change in changes {
         match change {
             Change::AuthConfig(object) => set_auth_config(workspace, object, update),
@@ -136,6 +181,25 @@ pub(crate) fn apply(workspace: &mut Workspace, changes: &[Change], update: &mut 
             Change::AuthorizationPolicyGone { name } => workspace.remove_authorization_policy(name, update),
             _ => {}
         }
+    }
+    // What Secrets are is of interest only after somebody has named them.
+    workspace.change_secrets(changes.iter().filter_map(named_secret), update);
+}
+
+fn secret(change: &Change) -> Option<SecretChange<'_>> {
+    match change {
+        Change::Secret(secret) => Some(SecretChange::Set(secret)),
+        Change::SecretGone { namespace, name } => Some(SecretChange::Gone { namespace, name }),
+        Change::LabelledSecret(secret) => Some(SecretChange::Labelled(secret)),
+        Change::LabelledSecretGone { namespace, name } => Some(SecretChange::LabelledGone { namespace, name }),
+        _ => None,
+    }
+}
+
+fn named_secret(change: &Change) -> Option<SecretChange<'_>> {
+    match change {
+        Change::NamedSecret { name, secret } => Some(SecretChange::Named(name, secret.as_ref())),
+        _ => None,
     }
 }
 
@@ -189,7 +253,9 @@ fn log_policy(report: &PolicyReport, object: Option<&Arc<AuthorizationPolicyObje
     match report.state {
         State::Current => tracing::info!(policy, "resource reconciled"),
         State::Earlier => tracing::warn!(policy, "an earlier version stays in force"),
-        State::Nothing => tracing::warn!(policy, "no version is in force: hosts without an AuthConfig answer 503"),
+        State::Nothing | State::Waiting => {
+            tracing::warn!(policy, "no version is in force: hosts without an AuthConfig answer 503");
+        }
         State::Gone => tracing::info!(policy, "resource de-indexed"),
     }
 }
@@ -200,7 +266,7 @@ fn log(report: &Report, object: Option<&Arc<AuthConfigObject>>) {
         let object = object.map(Arc::as_ref);
         place(object.and_then(|it| it.file.as_ref()), object.map(|it| &it.document.lines), problem)
     };
-    for warning in &report.warnings {
+    for warning in report.warnings.iter().filter(|_| report.is_news) {
         tracing::warn!(
             authconfig,
             at = place(warning),
@@ -209,8 +275,9 @@ fn log(report: &Report, object: Option<&Arc<AuthConfigObject>>) {
             "doubtful AuthConfig"
         );
     }
-    // The problems of documents that could not be read were told by the source.
-    let readable = object.is_none_or(|object| object.document.result.is_ok());
+    // The problems of files that could not be read were told by the source.
+    let readable =
+        report.is_news && object.is_none_or(|object| object.document.result.is_ok() || object.file.is_none());
     for problem in report.problems.iter().filter(|_| readable) {
         tracing::error!(
             authconfig,
@@ -220,13 +287,16 @@ fn log(report: &Report, object: Option<&Arc<AuthConfigObject>>) {
             "invalid AuthConfig"
         );
     }
-    for host in &report.loose_hosts {
-        tracing::warn!(authconfig, host, "host already taken");
+    for contest in &report.loose_hosts {
+        let owner = contest.other.as_ref().map(ToString::to_string);
+        tracing::warn!(authconfig, host = contest.host, owner, "host already taken");
     }
     match report.state {
+        _ if !report.is_news => {}
         State::Current => tracing::info!(authconfig, "resource reconciled"),
         State::Earlier => tracing::warn!(authconfig, "an earlier version stays in force"),
         State::Nothing => tracing::warn!(authconfig, "no version is in force: its hosts answer 503"),
+        State::Waiting => tracing::info!(authconfig, "waiting for a Secret: its hosts answer 503"),
         State::Gone => tracing::info!(authconfig, "resource de-indexed"),
     }
 }

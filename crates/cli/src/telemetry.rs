@@ -44,7 +44,7 @@ pub(crate) fn start(level: &str, mode: LogMode) {
 }
 
 fn crates_at(level: Level) -> String {
-    ["engine", "evaluators", "compile", "source", "kubernetes", "server", "expr", "api"]
+    ["engine", "evaluators", "compile", "source", "kubernetes", "server", "telemetry", "expr", "api"]
         .map(|name| format!("usher_{name}={level}"))
         .join(",")
 }

@@ -13,9 +13,9 @@ use std::{
 
 use server::{FAULTS, Fault, Server};
 use usher_api::{Document, Selector, read_documents};
-use usher_compile::{Compiler, Update, Workspace};
+use usher_compile::{Compiler, SecretChange, Update, Workspace};
 use usher_engine::{HostIndex, Request, RequestParts, Verdict, observe::Metrics, plan::OnConditionError};
-use usher_evaluators::{Resources, build_context::Options, resources::http};
+use usher_evaluators::{Resources, Secrets, build_context::Options, resources::http};
 
 /// An evaluator that asks somebody, and what must come of it when that somebody fails.
 struct Asks {
@@ -207,7 +207,7 @@ fn serve(rules: &str, server: &Server) -> Served {
         "users": [{"name": "u", "user": {"token": "hush"}}],
     });
     std::fs::write(&kubeconfig, cluster.to_string()).unwrap();
-    resources.kubernetes = Some(Arc::new(usher_kubernetes::Cluster::from_kubeconfig(vec![kubeconfig])));
+    resources.kubernetes.reviews = Some(Arc::new(usher_kubernetes::Cluster::from_kubeconfig(vec![kubeconfig])));
     let resources = Arc::new(resources);
     let compiler = Compiler {
         resources: Arc::clone(&resources),
@@ -223,10 +223,13 @@ fn serve(rules: &str, server: &Server) -> Served {
          apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {{name: fine}}\n\
          spec: {{hosts: [fine.test]}}\n"
     );
-    let (mut workspace, mut update) = (Workspace::new(compiler, false), Update::default());
+    let (mut workspace, mut update) = (Workspace::new(compiler, false, Secrets::complete()), Update::default());
     for document in read_documents(&text) {
         match document {
-            Document::Secret(secret) => workspace.set_secret(&Arc::new(secret.result.unwrap()), &mut update),
+            Document::Secret(secret) => {
+                let secret = Arc::new(secret.result.unwrap());
+                workspace.change_secrets([SecretChange::Set(&secret)], &mut update);
+            }
             Document::AuthConfig(config) => workspace.set_auth_config(&config.result.unwrap(), &mut update),
             other => panic!("{other:?}"),
         }

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod request;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 pub mod upstream;
 pub mod verdict;
 
@@ -35,4 +36,5 @@ pub use journal::Journal;
 pub use pipeline::{check, check_with_callbacks};
 pub use plan::{Plan, Step};
 pub use request::{Request, RequestParts};
+pub use trace::TraceContext;
 pub use verdict::Verdict;

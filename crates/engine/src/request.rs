@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::Value;
 
-use crate::cache::size_of_value;
+use crate::{TraceContext, cache::size_of_value};
 
 /// One request to decide about.
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ pub struct Request {
     parts: RequestParts,
     target: Target,
     grpc: Option<Grpc>,
+    trace: TraceContext,
 }
 
 /// What a request is made of: one member per attribute of Envoy's `AttributeContext`.
@@ -177,7 +178,7 @@ impl Request {
     pub fn new(mut parts: RequestParts) -> Self {
         canonical_headers(&mut parts.headers);
         let target = Target::split(&parts.path);
-        let mut request = Self { parts, target, grpc: None };
+        let mut request = Self { parts, target, grpc: None, trace: TraceContext::default() };
         request.grpc = request.find_grpc();
         request
     }
@@ -224,6 +225,17 @@ impl Request {
         self.parts.context_extensions.get("host").unwrap_or(&self.parts.host)
     }
 
+    /// The trace that the check belongs to: not what the client sent, and nothing that an expression sees.
+    #[must_use]
+    pub fn trace(&self) -> &TraceContext {
+        &self.trace
+    }
+
+    /// Sets the trace that goes along with whatever others are asked about this request.
+    pub fn set_trace(&mut self, trace: TraceContext) {
+        self.trace = trace;
+    }
+
     /// An estimate of the memory that it holds, in bytes.
     pub(crate) fn size(&self) -> usize {
         let parts = &self.parts;
@@ -236,6 +248,7 @@ impl Request {
             .chain(&parts.header_map);
         size_of::<Self>()
             + parts.raw_body.len()
+            + self.trace.size()
             + texts.into_iter().map(String::len).sum::<usize>()
             + maps.into_iter().flatten().map(|(name, value)| name.len() + value.len()).sum::<usize>()
             + values.map(size_of_value).sum::<usize>()

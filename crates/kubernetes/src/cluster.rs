@@ -5,14 +5,15 @@ use std::{
     ffi::OsString,
     fmt,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use http::{HeaderValue, header::USER_AGENT};
+use http::{HeaderValue, Uri, header::USER_AGENT};
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    client::ClientBuilder,
+    config::{Context, KubeConfigOptions, Kubeconfig},
 };
 use tokio::{
     runtime::Handle,
@@ -21,6 +22,8 @@ use tokio::{
     time::Instant,
 };
 
+use crate::metrics::{ControllerMetrics, CountRequests};
+
 /// The Kubernetes API of one cluster.
 ///
 /// Configuration and credentials are read when they are needed first; if that fails, again later
@@ -28,6 +31,7 @@ use tokio::{
 /// are not used.
 pub struct Cluster {
     source: Source,
+    metrics: Option<Arc<ControllerMetrics>>,
     client: OnceCell<Client>,
     failure: Mutex<Option<(Instant, NoClient)>>,
     /// A question needs one of these.
@@ -82,7 +86,20 @@ impl Cluster {
 
     fn new(source: Source) -> Self {
         let slots = Semaphore::new(Self::CONCURRENCY);
-        Self { source, client: OnceCell::new(), failure: Mutex::default(), slots }
+        Self { source, metrics: None, client: OnceCell::new(), failure: Mutex::default(), slots }
+    }
+
+    /// The same cluster, with its requests counted.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<ControllerMetrics>) -> Self {
+        Self { metrics: Some(metrics), client: OnceCell::new(), ..self }
+    }
+
+    /// The namespace of the kubeconfig's current context. Reads the files, waiting for them.
+    pub(crate) fn context_namespace(&self) -> Option<String> {
+        let Source::Kubeconfig(files) = &self.source else { return None };
+        let kubeconfig = merged(files).ok()?;
+        current(&kubeconfig)?.namespace.clone().filter(|namespace| !namespace.is_empty())
     }
 
     /// The client.
@@ -103,6 +120,7 @@ impl Cluster {
 
     async fn set_up(&self) -> Result<Client, NoClient> {
         let source = self.source.clone();
+        let metrics = self.metrics.clone();
         // Files are read, and a kubeconfig may name a program that makes credentials.
         let client = spawn_blocking(move || {
             let mut config = match source {
@@ -117,19 +135,23 @@ impl Cluster {
                 tracing::warn!("the kubeconfig says that anybody may pass for the Kubernetes API");
             }
             let url = config.cluster_url.clone();
-            let client = Client::try_from(config).map_err(NoClient::of)?;
-            tracing::info!(%url, "the Kubernetes API is asked for reviews");
+            let count = CountRequests::new(metrics.as_deref(), &host(&url));
+            let client = ClientBuilder::try_from(config).map_err(NoClient::of)?.with_layer(&count).build();
+            tracing::info!(%url, "the Kubernetes API is here");
             Ok(client)
         });
         client.await.map_err(NoClient::of)?
     }
 }
 
+/// Name and port, as far as they are given.
+fn host(url: &Uri) -> String {
+    let host = url.host().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
 fn from_files(files: &[PathBuf]) -> Result<Config, NoClient> {
-    let kubeconfig = files.iter().try_fold(Kubeconfig::default(), |merged, file| {
-        Kubeconfig::read_from(file).and_then(|next| merged.merge(next))
-    });
-    let kubeconfig = kubeconfig.map_err(NoClient::of)?;
+    let kubeconfig = merged(files)?;
     if names_proxy(&kubeconfig) {
         return Err(NoClient("`proxy-url` is not supported".to_owned()));
     }
@@ -141,10 +163,21 @@ fn from_files(files: &[PathBuf]) -> Result<Config, NoClient> {
     Ok(config)
 }
 
+fn merged(files: &[PathBuf]) -> Result<Kubeconfig, NoClient> {
+    let kubeconfig = files.iter().try_fold(Kubeconfig::default(), |merged, file| {
+        Kubeconfig::read_from(file).and_then(|next| merged.merge(next))
+    });
+    kubeconfig.map_err(NoClient::of)
+}
+
+fn current(kubeconfig: &Kubeconfig) -> Option<&Context> {
+    let current = kubeconfig.contexts.iter().find(|context| Some(&context.name) == kubeconfig.current_context.as_ref());
+    current.and_then(|named| named.context.as_ref())
+}
+
 /// Whether the cluster of the current context is to be reached through a proxy.
 fn names_proxy(kubeconfig: &Kubeconfig) -> bool {
-    let current = kubeconfig.contexts.iter().find(|context| Some(&context.name) == kubeconfig.current_context.as_ref());
-    let name = current.and_then(|named| named.context.as_ref()).map(|context| &context.cluster);
+    let name = current(kubeconfig).map(|context| &context.cluster);
     let cluster = kubeconfig.clusters.iter().find(|cluster| Some(&cluster.name) == name);
     let proxy = cluster.and_then(|named| named.cluster.as_ref()).and_then(|cluster| cluster.proxy_url.as_ref());
     proxy.is_some_and(|proxy| !proxy.is_empty())

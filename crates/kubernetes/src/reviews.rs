@@ -136,7 +136,7 @@ fn error(kind: &Kind, reason: &'static str, cause: &dyn std::fmt::Display) -> Re
 }
 
 /// What an answer says that is no review.
-fn trouble(status: StatusCode, body: &[u8]) -> String {
+pub(crate) fn trouble(status: StatusCode, body: &[u8]) -> String {
     let Ok(trouble) = serde_json::from_slice::<Trouble>(body) else { return format!("HTTP {status}") };
     let message: String = trouble.message.chars().take(500).collect();
     format!("HTTP {status}: {}: {message}", trouble.reason)

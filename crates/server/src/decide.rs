@@ -23,7 +23,7 @@ pub trait Decide: Send + Sync + 'static {
 pub struct Call<'a> {
     /// When an answer is worth nothing any more: the smaller of the caller's deadline and our own limit.
     pub deadline: Option<Instant>,
-    /// gRPC metadata or HTTP headers of the call itself; `traceparent` in here is the span to continue.
+    /// gRPC metadata or HTTP headers of the call itself.
     pub headers: &'a ::http::HeaderMap,
 }
 

@@ -19,18 +19,20 @@ use crate::answer::Answer;
 use crate::decide::{Call, Decide, guarded};
 use crate::grpc::Services;
 use crate::listener::{Http2Settings, Listener, Running};
-use crate::{Metrics, Readiness};
+use crate::{Metrics, Readiness, Tracing};
 
 /// Longest check that is read: bodies are part of it, and gateways set no limit of their own on the message.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// How checks are answered.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Our own limit on the time of a check, next to the caller's deadline.
     pub timeout: Option<Duration>,
     /// Tell the gateway apart "no" and "could not decide" (`error_response`); Envoy understands it since 1.37.
     pub error_response: bool,
+    /// Where calls are recorded.
+    pub tracing: Tracing,
 }
 
 /// Answers checks and gRPC health checks on a listener.
@@ -59,14 +61,18 @@ impl<D: Decide> Authorization for ExtAuthz<D> {
         let received = Instant::now();
         let (metadata, _, check) = call.into_parts();
         let headers = metadata.into_headers();
+        let mut traced = self.settings.tracing.grpc_check(&headers);
+        traced.begin_check("Check");
         let (verdict, id) = match attributes::request(check) {
             None => (Verdict::invalid(), String::new()),
-            Some(request) => {
+            Some(mut request) => {
                 let id = request.parts().id.clone();
+                traced.set_request(&mut request);
                 let call = Call { deadline: self.deadline(received, &headers), headers: &headers };
                 (guarded(&*self.decide, request, call).await, id)
             }
         };
+        traced.set_verdict(&verdict);
         self.metrics.answered(&verdict);
         Ok(Response::new(response::check_response(Answer::new(verdict, &id), self.settings.error_response)))
     }

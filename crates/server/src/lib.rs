@@ -12,7 +12,8 @@
 //! | module | listens for |
 //! |---|---|
 //! | [`ext_authz`] | Envoy's external authorization and gRPC health, over HTTP/2 |
-//! | [`raw_http`] | `/check` over HTTP, and Kubernetes admission reviews |
+//! | [`raw_http`] | `/check` over HTTP, and Kubernetes admission reviews that rules decide |
+//! | [`admission`] | Kubernetes admission reviews of configurations: what is wrong is refused |
 //! | [`oidc`] | discovery documents and keys of the tokens that configurations issue |
 //! | [`admin`] | probes, and metrics |
 //!
@@ -25,6 +26,7 @@ mod headers;
 mod http;
 
 pub mod admin;
+pub mod admission;
 pub mod ext_authz;
 pub mod listener;
 pub mod metrics;
@@ -40,3 +42,4 @@ pub use decide::{Call, Decide};
 pub use listener::{BindError, Listener, ListenerSettings, Running};
 pub use metrics::Metrics;
 pub use tls::{ClientCertificates, Tls, TlsError, TlsSettings};
+pub use usher_telemetry::Tracing;

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use crate::http::{self, Client, Handler};
-use crate::{Listener, Metrics, Running};
+use crate::{Listener, Metrics, Running, Tracing};
 
 /// Knows who issues tokens.
 pub trait Issuers: Send + Sync + 'static {
@@ -27,8 +27,8 @@ pub struct Issuer {
 }
 
 /// Answers questions about issuers on a listener.
-pub fn serve(listener: Listener, issuers: Arc<dyn Issuers>, metrics: Arc<Metrics>) -> Running {
-    http::serve(listener, Discovery { issuers, metrics })
+pub fn serve(listener: Listener, issuers: Arc<dyn Issuers>, metrics: Arc<Metrics>, tracing: Tracing) -> Running {
+    http::serve(listener, Discovery { issuers, metrics, tracing })
 }
 
 const CONFIGURATION: &str = "/.well-known/openid-configuration";
@@ -37,11 +37,14 @@ const KEYS: &str = "/.well-known/openid-connect/certs";
 struct Discovery {
     issuers: Arc<dyn Issuers>,
     metrics: Arc<Metrics>,
+    tracing: Tracing,
 }
 
 impl Handler for Discovery {
     async fn handle(&self, request: Request<Incoming>, _: &Client) -> http::Answer {
+        let mut traced = self.tracing.http("oidc", &request);
         let answer = self.answer(request.uri().path());
+        traced.set_status(answer.status());
         self.metrics.oidc_status.with_label_values(&[answer.status().as_str()]).inc();
         answer
     }
@@ -97,7 +100,8 @@ mod tests {
     #[tokio::test]
     async fn documents_and_errors() {
         let registry = Registry::new();
-        let running = serve(listener(None).await, Arc::new(One), Metrics::register(&registry).unwrap());
+        let metrics = Metrics::register(&registry).unwrap();
+        let running = serve(listener(None).await, Arc::new(One), metrics, Tracing::default());
         let configuration = concat!(
             r#"{"issuer":"https://issuer","jwks_uri":"https://issuer/.well-known/openid-connect/certs","#,
             r#""id_token_signing_alg_values_supported":["ES256","ES384","ES512","RS256","RS384","RS512"]}"#,

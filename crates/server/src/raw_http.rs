@@ -24,29 +24,32 @@ use url::form_urlencoded;
 use usher_engine::request::Peer;
 use usher_engine::verdict::Additions;
 use usher_engine::{RequestParts, Verdict};
+use usher_telemetry::Call as Traced;
 
 use self::admission::Review;
 use crate::answer::{Answer, Refused, UNDECIDABLE};
 use crate::decide::{Call, Decide, guarded};
 use crate::ext_authz::made_up_id;
 use crate::http::{self, Client, Handler};
-use crate::{Listener, Metrics, Running, headers};
+use crate::{Listener, Metrics, Running, Tracing, headers};
 
 /// Longest wait for the body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How checks are answered.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Our own limit on the time of a check.
     pub timeout: Option<Duration>,
     /// Longest body of a request; longer ones are answered with 413.
     pub max_body_bytes: usize,
+    /// Where requests are recorded.
+    pub tracing: Tracing,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { timeout: None, max_body_bytes: 8192 }
+        Self { timeout: None, max_body_bytes: 8192, tracing: Tracing::default() }
     }
 }
 
@@ -63,15 +66,19 @@ struct Check<D> {
 
 impl<D: Decide> Handler for Check<D> {
     async fn handle(&self, request: Request<Incoming>, client: &Client) -> http::Answer {
-        if request.uri().path() != "/check" {
-            return http::plain(StatusCode::NOT_FOUND, "Not found");
-        }
-        let mut body_read = None;
-        let answer = match *request.method() {
-            Method::GET | Method::POST => self.check(request, client, &mut body_read).await,
-            _ => http::empty(StatusCode::NOT_FOUND),
+        let mut traced = self.settings.tracing.http("auth", &request);
+        let answer = if request.uri().path() == "/check" {
+            let mut body_read = None;
+            let answer = match *request.method() {
+                Method::GET | Method::POST => self.check(request, client, &mut body_read, &mut traced).await,
+                _ => http::empty(StatusCode::NOT_FOUND),
+            };
+            self.metrics.http_answered(answer.status(), body_read);
+            answer
+        } else {
+            http::plain(StatusCode::NOT_FOUND, "Not found")
         };
-        self.metrics.http_answered(answer.status(), body_read);
+        traced.set_status(answer.status());
         answer
     }
 
@@ -88,23 +95,31 @@ impl<D: Decide> Check<D> {
         request: Request<Incoming>,
         client: &Client,
         body_read: &mut Option<Instant>,
+        traced: &mut Traced,
     ) -> http::Answer {
         let received = Instant::now();
+        traced.begin_check("ServeHTTP");
         let deadline = self.settings.timeout.and_then(|timeout| received.checked_add(timeout));
         let (parts, body) = request.into_parts();
         let body = match self.body(body).await {
             Ok(body) => body,
-            Err(status) => return closing(status),
+            Err(status) => {
+                traced.set_error("the body cannot be read");
+                return closing(status);
+            }
         };
         *body_read = Some(Instant::now());
         let Some(host) = host(&parts) else {
+            traced.set_error("the request has several hosts");
             return http::empty(StatusCode::BAD_REQUEST);
         };
         let review = if is_own_caller(&parts) { Review::parse(&body) } else { None };
-        let request = usher_engine::Request::new(attributes(&parts, host, &body, client));
+        let mut request = usher_engine::Request::new(attributes(&parts, host, &body, client));
         let id = request.parts().id.clone();
+        traced.set_request(&mut request);
         let call = Call { deadline, headers: &parts.headers };
         let verdict = guarded(&*self.decide, request, call).await;
+        traced.set_verdict(&verdict);
         self.metrics.answered(&verdict);
         let answer = Answer::new(verdict, &id);
         match review {

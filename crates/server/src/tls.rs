@@ -29,12 +29,12 @@ pub struct TlsSettings {
     pub certificate: PathBuf,
     /// PEM file: the private key.
     pub key: PathBuf,
-    /// Lowest version: `1.2` or `1.3`; empty for 1.2.
+    /// Lowest version: `1.2` or `1.3`; empty for 1.2. `1.0` and `1.1` count as 1.2, with a warning.
     pub min_version: String,
     /// Highest version: `1.2` or `1.3`; empty for 1.3.
     pub max_version: String,
-    /// IANA names of the cipher suites for TLS 1.2; empty for all that are safe. Those of TLS 1.3 may be named too, and are always
-    /// all allowed.
+    /// IANA names of the cipher suites for TLS 1.2; empty for all that are safe. Those of TLS 1.3 may be named too, and are
+    /// always all allowed. Some may be unknown or not safe: they are left out, with a warning.
     pub cipher_suites: Vec<String>,
     /// What is asked of clients.
     pub client_certificates: ClientCertificates,
@@ -183,7 +183,7 @@ struct Policy {
 
 impl Policy {
     fn new(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let min = version(&settings.min_version)?.unwrap_or(Version::Tls12);
+        let min = lowest(&settings.min_version)?;
         let max = version(&settings.max_version)?.unwrap_or(Version::Tls13);
         if min > max {
             let (min, max) = (settings.min_version.clone(), settings.max_version.clone());
@@ -192,12 +192,17 @@ impl Policy {
         let mut provider = aws_lc_rs::default_provider();
         if !settings.cipher_suites.is_empty() {
             let known = provider.cipher_suites;
-            for name in &settings.cipher_suites {
-                if !known.iter().any(|suite| iana_name(suite) == *name) {
-                    let supported =
-                        known.iter().map(|suite| format!("`{}`", iana_name(suite))).collect::<Vec<_>>().join(", ");
-                    return Err(TlsError::CipherSuite { name: name.clone(), supported });
-                }
+            let is_known = |name: &&String| known.iter().any(|suite| iana_name(suite) == **name);
+            let (_, unknown): (Vec<_>, Vec<_>) = settings.cipher_suites.iter().partition(is_known);
+            if let Some(name) = unknown.first()
+                && unknown.len() == settings.cipher_suites.len()
+            {
+                let supported =
+                    known.iter().map(|suite| format!("`{}`", iana_name(suite))).collect::<Vec<_>>().join(", ");
+                return Err(TlsError::CipherSuite { name: (*name).clone(), supported });
+            }
+            for name in unknown {
+                tracing::warn!(name, "this cipher suite is not supported: it is left out");
             }
             let is_allowed = |suite: &SupportedCipherSuite| {
                 suite.tls13().is_some() || settings.cipher_suites.contains(&iana_name(suite))
@@ -272,6 +277,17 @@ impl Files {
 enum Version {
     Tls12,
     Tls13,
+}
+
+/// The lowest version. One that is older than what is safe asks for no less than what is safe.
+fn lowest(text: &str) -> Result<Version, TlsError> {
+    match version(text) {
+        Err(TlsError::OldVersion(version)) => {
+            tracing::warn!(version, "this version of TLS is not safe: the lowest is 1.2");
+            Ok(Version::Tls12)
+        }
+        result => Ok(result?.unwrap_or(Version::Tls12)),
+    }
 }
 
 fn version(text: &str) -> Result<Option<Version>, TlsError> {

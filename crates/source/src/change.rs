@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use usher_api::{AuthConfigDocument, AuthorizationPolicyDocument, Secret};
+use usher_api::{AuthConfigDocument, AuthorizationPolicyDocument, Secret, SecretName};
 
 use crate::directory::FileProblem;
 
@@ -40,6 +40,24 @@ pub enum Change {
         namespace: String,
         /// `metadata.name`
         name: String,
+    },
+    /// A Secret with the labels that keys and authorities must have, new or different. Its key or authority counts from
+    /// now on; nobody can name it. Sources that tell of Secrets in this way tell of named ones with
+    /// [`Change::NamedSecret`].
+    LabelledSecret(Arc<Secret>),
+    /// A Secret that was told as [`Change::LabelledSecret`] was removed, or has lost the labels.
+    LabelledSecretGone {
+        /// `metadata.namespace`
+        namespace: String,
+        /// `metadata.name`
+        name: String,
+    },
+    /// What a Secret that AuthConfigs name is now. Its key or authority, if it holds any, does not count by this.
+    NamedSecret {
+        /// Which Secret.
+        name: SecretName,
+        /// The Secret. None: there is none of that name.
+        secret: Option<Arc<Secret>>,
     },
     /// Everything that is wrong in the source now; replaces what was told before. An empty list: all is well.
     Problems(Arc<[FileProblem]>),

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   folder of YAML ──directory::Source──▶ Vec<Change> ──▶ whoever compiles and serves
+//!                                              ▲                     │
+//!                                              └──── Snapshot ◀──────┘ what was served last
 //! ```
 //!
 //! A source knows the words users write and nothing of what they become. It delivers [`Change`]s in batches; the
@@ -10,5 +12,6 @@
 
 mod change;
 pub mod directory;
+pub mod snapshot;
 
 pub use change::{AuthConfigObject, AuthorizationPolicyObject, Change};

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use crate::support::workspace::metadata;
 
 /// Every crate and the crates of ours that it may use. `docs/ARCHITECTURE.md` says why.
-const ARROWS: [(&str, &[&str]); 11] = [
-    ("cli", &["api", "compile", "engine", "evaluators", "expr", "kubernetes", "server", "source"]),
-    ("kubernetes", &["evaluators"]),
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("cli", &["api", "compile", "engine", "evaluators", "expr", "kubernetes", "server", "source", "telemetry"]),
+    ("kubernetes", &["api", "evaluators", "source", "test-support"]),
     ("source", &["api"]),
     ("compile", &["evaluators", "policy", "engine", "expr", "api"]),
-    ("server", &["engine", "proto"]),
+    ("server", &["engine", "proto", "telemetry"]),
+    ("telemetry", &["engine"]),
     ("evaluators", &["engine", "expr", "api", "proto"]),
     ("policy", &["engine", "expr", "api"]),
     ("engine", &["expr"]),

@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) validate_mutations: bool,
     /// Speak TLS to clients, and pass their certificates on to the check.
     pub(crate) client_tls: Option<ClientTls>,
+    /// The port of a collector: record all requests, as the service `envoy`.
+    pub(crate) collector: Option<u16>,
 }
 
 /// How TLS is spoken to clients. All are PEM files.
@@ -147,7 +149,7 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
     if let Some(settings) = &setup.with_request_body {
         ext_authz["with_request_body"] = settings.clone();
     }
-    let connection_manager = json!({
+    let mut connection_manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "ingress",
         "access_log": [{
@@ -173,6 +175,22 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
             },
         ],
     });
+    let mut clusters = vec![cluster("upstream", upstream)];
+    if let Some(port) = setup.collector {
+        clusters.push(cluster("collector", port));
+        let uri = format!("http://127.0.0.1:{port}/v1/traces");
+        connection_manager["tracing"] = json!({
+            "random_sampling": {"value": 100},
+            "provider": {
+                "name": "envoy.tracers.opentelemetry",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+                    "service_name": "envoy",
+                    "http_service": {"http_uri": {"uri": uri, "cluster": "collector", "timeout": "2s"}},
+                },
+            },
+        });
+    }
     let mut to_usher = cluster("usher", usher);
     to_usher["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -194,6 +212,7 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
             },
         });
     }
+    clusters.push(to_usher);
     let mut filter_chain = json!({"filters": [{
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": connection_manager,
@@ -215,7 +234,7 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
         "admin": {"address": loopback(0)},
         "static_resources": {
             "listeners": [{"name": "ingress", "address": loopback(0), "filter_chains": [filter_chain]}],
-            "clusters": [cluster("upstream", upstream), to_usher],
+            "clusters": clusters,
         },
     })
 }

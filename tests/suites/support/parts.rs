@@ -56,7 +56,7 @@ pub(crate) fn spicedb() -> Option<Vec<PathBuf>> {
 /// The file with which `tests/run` marks a folder that it installed completely.
 const INSTALLED: &str = ".installed-from";
 
-fn missing<T>(told: &Once, suite: &str, why: &str) -> Option<T> {
+pub(crate) fn missing<T>(told: &Once, suite: &str, why: &str) -> Option<T> {
     assert_ne!(env::var("CI").as_deref(), Ok("true"), "{why}; tests/run installs it");
     told.call_once(|| skipped(suite, &format!("{why}; tests/run installs it")));
     None

@@ -10,6 +10,7 @@ use clap::Args;
 use prometheus::Registry;
 use serde::Deserialize;
 use usher_compile::{Update, Workspace};
+use usher_evaluators::Secrets;
 use usher_engine::{
     HostIndex, Journal, Request, RequestParts, Verdict,
     journal::StepOutcome,
@@ -18,7 +19,7 @@ use usher_engine::{
     verdict::{DenialKind, ResponseHeader},
 };
 
-use super::options::ConfigOptions;
+use super::options::{ConfigOptions, FileOptions};
 use crate::{exit::Exit, runtime};
 
 /// Decide about one request, without a gateway.
@@ -28,6 +29,9 @@ use crate::{exit::Exit, runtime};
 /// What is wrong with the configuration is told on standard error.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    files: FileOptions,
+
     #[command(flatten)]
     config: ConfigOptions,
 
@@ -80,7 +84,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         Err(message) => return invalid(message),
     };
     let exit = runtime.block_on(async {
-        let index = match load(&arguments.config).await {
+        let index = match load(&arguments.files, &arguments.config).await {
             Ok(index) => index,
             Err(message) => return invalid(message),
         };
@@ -106,15 +110,15 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
 }
 
 /// Compiles the configuration and makes the first attempts at what it needs from the network.
-async fn load(config: &ConfigOptions) -> Result<HostIndex, String> {
+async fn load(files: &FileOptions, config: &ConfigOptions) -> Result<HostIndex, String> {
     let compiler =
-        runtime::compiler(config.compiler_options(), &Registry::new()).map_err(|error| crate::chain(&error))?;
+        runtime::compiler(config.for_files(), &Registry::new()).map_err(|error| crate::chain(&error))?;
     let resources = compiler.resources.clone();
-    let loaded = config.source().load();
+    let loaded = config.directory(&files.config).load();
     for problem in &loaded.problems {
         eprintln!("{problem}");
     }
-    let mut workspace = Workspace::new(compiler, config.allow_superseding_host_subsets);
+    let mut workspace = Workspace::new(compiler, config.allow_superseding_host_subsets, Secrets::complete());
     let mut update = Update::default();
     runtime::apply(&mut workspace, &loaded.changes, &mut update);
     for report in &update.reports {

@@ -1,11 +1,18 @@
 //! Options that several commands share.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use usher_api::Selector;
 use usher_engine::plan::OnConditionError;
-use usher_evaluators::{build_context::Options, resources::http};
+use usher_evaluators::{
+    build_context::Options,
+    resources::{
+        http,
+        kubernetes::{Kubernetes, Reviews},
+    },
+};
+use usher_kubernetes::Cluster;
 use usher_source::directory;
 
 use crate::{
@@ -13,13 +20,17 @@ use crate::{
     settings::{Number, boolean},
 };
 
-/// Which configuration, and how it is understood.
+/// Which configuration, for commands that read files.
 #[derive(Debug, Args)]
-pub(crate) struct ConfigOptions {
+pub(crate) struct FileOptions {
     /// A file or folder with AuthConfigs and Secrets; may be repeated.
     #[arg(long, value_name = "PATH", required = true)]
     pub(crate) config: Vec<PathBuf>,
+}
 
+/// Which part of the configuration counts, and how it is understood.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigOptions {
     /// Take only objects of this namespace. Empty: all.
     #[arg(long, env = "WATCH_NAMESPACE", default_value = "", value_name = "NAMESPACE")]
     pub(crate) watch_namespace: String,
@@ -56,8 +67,9 @@ pub(crate) struct ConfigOptions {
     #[arg(long, env = "ON_CONDITION_ERROR", default_value = "undecidable")]
     pub(crate) on_condition_error: ConditionError,
 
-    /// Addresses that may be called although they are link-local or for cloud metadata; may be repeated.
-    #[arg(long, value_name = "CIDR")]
+    /// Addresses that may be called although they are link-local or for cloud metadata, or, with configuration from a
+    /// cluster, loopback; may be repeated.
+    #[arg(long, env = "ALLOW_UPSTREAM", value_delimiter = ',', value_name = "CIDR")]
     pub(crate) allow_upstream: Vec<http::Cidr>,
 
     /// The longest answer that is read from whatever is called, in bytes. Default: 1048576.
@@ -75,18 +87,34 @@ pub(crate) enum ConditionError {
 }
 
 impl ConfigOptions {
-    /// The source of configuration.
-    pub(crate) fn source(&self) -> directory::Source {
+    /// The namespace whose objects count alone, if there is one.
+    pub(crate) fn namespace(&self) -> Option<String> {
+        Some(self.watch_namespace.clone()).filter(|namespace| !namespace.is_empty())
+    }
+
+    /// Files as the source of configuration.
+    pub(crate) fn directory(&self, paths: &[PathBuf]) -> directory::Source {
         let options = directory::Options {
-            watch_namespace: Some(self.watch_namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            watch_namespace: self.namespace(),
             auth_config_label_selector: self.auth_config_label_selector.clone(),
             ..directory::Options::default()
         };
-        directory::Source::new(self.config.clone(), options)
+        directory::Source::new(paths.to_vec(), options)
+    }
+
+    /// How configuration from files is compiled.
+    pub(crate) fn for_files(&self) -> CompilerOptions {
+        // Configuration from files is written by whoever runs the process.
+        self.compiler_options(Kubernetes { reviews: self.reviews(), rate: None }, true)
+    }
+
+    /// The cluster that the environment names, for reviews.
+    pub(crate) fn reviews(&self) -> Option<Arc<dyn Reviews>> {
+        Cluster::from_environment().map(|cluster| Arc::new(cluster) as Arc<dyn Reviews>)
     }
 
     /// How configuration is compiled.
-    pub(crate) fn compiler_options(&self) -> CompilerOptions {
+    pub(crate) fn compiler_options(&self, kubernetes: Kubernetes, allow_loopback: bool) -> CompilerOptions {
         let on_condition_error = match self.on_condition_error {
             ConditionError::Undecidable => OnConditionError::Undecidable,
             ConditionError::Skip => {
@@ -108,9 +136,9 @@ impl ConfigOptions {
             http: http::Options {
                 max_body: self.max_upstream_body.or_default("max-upstream-body", 1 << 20),
                 allow_upstream: self.allow_upstream.clone(),
-                // Configuration from files is written by whoever runs the process.
-                allow_loopback: true,
+                allow_loopback,
             },
+            kubernetes,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use clap::Args;
 use prometheus::Registry;
 use usher_compile::{AuthConfigId, Update, Workspace};
+use usher_evaluators::Secrets;
 use usher_source::{Change, directory::Severity};
 
-use super::options::ConfigOptions;
+use super::options::{ConfigOptions, FileOptions};
 use crate::{exit::Exit, runtime};
 
 /// Check configuration files and report everything that is wrong with them.
@@ -17,19 +18,22 @@ use crate::{exit::Exit, runtime};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
+    files: FileOptions,
+
+    #[command(flatten)]
     config: ConfigOptions,
 }
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let compiler = match runtime::compiler(arguments.config.compiler_options(), &Registry::new()) {
+    let compiler = match runtime::compiler(arguments.config.for_files(), &Registry::new()) {
         Ok(compiler) => compiler,
         Err(error) => {
             eprintln!("{}", crate::chain(&error));
             return Exit::Invalid;
         }
     };
-    let loaded = arguments.config.source().load();
+    let loaded = arguments.config.directory(&arguments.files.config).load();
     let mut problems = 0_usize;
     for problem in &loaded.problems {
         problems += usize::from(problem.severity == Severity::Error);
@@ -39,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
             line(&problem.file.display().to_string(), problem.line, severity, &problem.path, &problem.message)
         );
     }
-    let mut workspace = Workspace::new(compiler, arguments.config.allow_superseding_host_subsets);
+    let mut workspace = Workspace::new(compiler, arguments.config.allow_superseding_host_subsets, Secrets::complete());
     let mut update = Update::default();
     runtime::apply(&mut workspace, &loaded.changes, &mut update);
     let reports: HashMap<_, _> = update.reports.iter().map(|report| (&report.id, report)).collect();
@@ -61,7 +65,8 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
                     line(&file, object.document.lines.find(&problem.path), "", &problem.path, &problem.message)
                 );
             }
-            for host in &report.loose_hosts {
+            for contest in &report.loose_hosts {
+                let host = &contest.host;
                 let at = object.document.lines.find("spec.hosts");
                 println!(
                     "{}",

@@ -111,7 +111,7 @@ async fn failures_are_told_apart_on_request() {
     for (decide, code, kind) in
         [(Scripted::Deny, 7, "denied"), (Scripted::Undecidable, 14, "error"), (Scripted::Panic, 14, "error")]
     {
-        let server = Server::start(Arc::new(decide), settings).await;
+        let server = Server::start(Arc::new(decide), settings.clone()).await;
         let (found, found_kind, ..) = ask(&mut server.client().await, check("a")).await;
         assert_eq!((found, found_kind), (code, kind));
     }
@@ -131,12 +131,16 @@ async fn what_the_gateway_says_reaches_the_decision() {
     let decide = Recording::new(|_| Scripted::Allow);
     let server = Server::start(Arc::clone(&decide), Settings::default()).await;
     let mut request = Request::new(check("Example.com:443"));
-    request.metadata_mut().insert("traceparent", "00-1-2-01".parse().unwrap());
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
+    request.metadata_mut().insert("baggage", "k=v".parse().unwrap());
     request.metadata_mut().insert("grpc-timeout", "100S".parse().unwrap());
     server.client().await.check(request).await.unwrap();
     let (request, left, headers) = decide.only();
     assert_eq!((request.parts().host.as_str(), request.parts().id.as_str()), ("Example.com:443", "4711"));
-    assert_eq!(headers["traceparent"], "00-1-2-01");
+    assert_eq!(headers["traceparent"], traceparent);
+    let passed_on: Vec<_> = request.trace().headers().collect();
+    assert_eq!(passed_on, [("traceparent", traceparent), ("baggage", "k=v")]);
     let left = left.unwrap();
     assert!(left <= Duration::from_millis(99_990) && left > Duration::from_secs(60), "{left:?}");
 }
@@ -153,7 +157,7 @@ async fn a_decision_that_never_comes_ends_at_our_own_limit() {
 fn the_smaller_limit_counts() {
     let service = |timeout| {
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        ExtAuthz { decide: Arc::new(Scripted::Allow), metrics, settings: Settings { timeout, error_response: false } }
+        ExtAuthz { decide: Arc::new(Scripted::Allow), metrics, settings: Settings { timeout, ..Settings::default() } }
     };
     let millis = Duration::from_millis;
     for (ours, header, expected) in [

@@ -83,7 +83,8 @@ async fn the_request_is_what_is_decided_about() {
     let decide = Recording::new(|_| Scripted::Allow);
     let (running, _) = start(Arc::clone(&decide), Settings::default()).await;
     let request = "POST /check?b=2&api_key=x%20y&a=1 HTTP/1.1\r\nHost: A.test:5001\r\nConnection: close\r\nX-Multi: one\r\n\
-                   x-multi: two\r\nCookie: a=1\r\ncookie: b=2\r\nx-request-id: 42\r\ncontent-length: 4\r\n\r\nbody";
+                   x-multi: two\r\nCookie: a=1\r\ncookie: b=2\r\nx-request-id: 42\r\ncontent-length: 4\r\n\
+                   traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\nbody";
     assert_eq!(send(&running, request).await.0, 200);
     let (request, left, headers) = decide.only();
     let parts = request.parts();
@@ -94,6 +95,8 @@ async fn the_request_is_what_is_decided_about() {
     assert_eq!((request.header("x-multi"), request.header("cookie")), (Some("one, two"), Some("a=1; b=2")));
     assert_eq!((request.header("host"), parts.source.certificate.as_str(), left), (None, "", None));
     assert_eq!(headers["x-request-id"], "42");
+    let passed_on: Vec<_> = request.trace().headers().collect();
+    assert_eq!(passed_on, [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]);
 }
 
 #[tokio::test]

@@ -39,17 +39,24 @@ fn versions_and_cipher_suites() {
         ("", "1.3", &[aes], &[TLS12, TLS13]),
         ("", "", &["TLS_AES_128_GCM_SHA256"], &[TLS13]),
         ("1.3", "1.3", &[aes], &[TLS13]),
+        ("1.0", "", &[], &[TLS12, TLS13]),
+        ("1.1", "1.2", &["TLS_RSA_WITH_RC4_128_SHA", aes], &[TLS12]),
     ] {
         assert_eq!(versions(min, max, suites).unwrap(), expected, "{min} {max} {suites:?}");
     }
     for (min, max, suites, expected) in [
         (
-            "1.0",
             "",
+            "1.0",
             &[][..],
             "TLS version `1.0` is not supported, because it is not safe; supported are `1.2` and `1.3`",
         ),
-        ("", "1.1", &[], "TLS version `1.1` is not supported, because it is not safe; supported are `1.2` and `1.3`"),
+        (
+            "1.0",
+            "1.1",
+            &[],
+            "TLS version `1.1` is not supported, because it is not safe; supported are `1.2` and `1.3`",
+        ),
         ("2", "", &[], "unknown TLS version `2`; known are `1.2` and `1.3`"),
         ("1.3", "1.2", &[], "the lowest TLS version `1.3` is above the highest, `1.2`"),
         ("", "1.2", &["TLS_AES_128_GCM_SHA256"], "no cipher suite is left for the TLS versions that are allowed"),

@@ -100,6 +100,8 @@ impl Folder {
                 Change::Problems(problems) if problems.is_empty() => words.push("all is well".to_owned()),
                 Change::Problems(problems) => words.extend(problems.iter().map(|problem| self.problem(problem))),
                 Change::InitialLoadDone => words.push("loaded".to_owned()),
+                // Files are read whole.
+                other => panic!("{other:?}"),
             }
         }
         words
