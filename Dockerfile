@@ -8,11 +8,13 @@
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock rustfmt.toml clippy.toml ./
+COPY Cargo.toml Cargo.lock ./
 COPY crates crates
 # Members of the workspace: cargo wants to see their manifests, and builds nothing of them.
 COPY tests tests
 COPY benches benches
+# Without line numbers, which are most of a program.
+ENV CARGO_PROFILE_RELEASE_DEBUG=none
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     cargo build --release --locked --package usher-cli && \

@@ -12,6 +12,8 @@
 //!      ▼
 //!   report     a table
 //! ```
+//!
+//! And in [`scale`] what it costs to have much: the start of a server in a cluster, and one change there.
 
 mod certificate;
 mod check;
@@ -21,13 +23,14 @@ mod expected;
 mod load;
 mod report;
 mod run;
+mod scale;
 mod scenario;
 mod server;
 mod statistics;
 mod token;
 mod upstream;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -87,25 +90,40 @@ enum Command {
         /// How it serves.
         kind: Kind,
     },
+
+    /// Measure a server in a cluster with many AuthConfigs and API keys, next to one with few: its start, its memory, and
+    /// the time from a change to the first check that shows it.
+    Scale(scale::Arguments),
+
+    /// Serve as a cluster with so many AuthConfigs and Secrets, on a port of its own that it prints.
+    Cluster(scale::cluster::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Empty { kind }) => empty::serve(kind),
+        Some(Command::Scale(arguments)) => scale::run(&arguments),
+        Some(Command::Cluster(arguments)) => scale::cluster::serve(&arguments),
         None => measure(arguments),
     }
 }
 
-fn measure(arguments: Arguments) -> anyhow::Result<()> {
-    let own = std::env::current_exe().context("where is this executable?")?;
-    let usher = arguments.usher.unwrap_or_else(|| own.with_file_name("usher"));
+/// The executable that is measured.
+fn usher(own: &Path, given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let usher = given.unwrap_or_else(|| own.with_file_name("usher"));
     if !usher.is_file() {
         anyhow::bail!("`{}` does not exist; build it with `cargo build --release -p usher-cli`", usher.display());
     }
     if cfg!(debug_assertions) {
-        eprintln!("warning: this is not a release build; its empty servers, and so the ratios, mean nothing");
+        eprintln!("warning: this is not a release build; its numbers mean nothing");
     }
+    Ok(usher)
+}
+
+fn measure(arguments: Arguments) -> anyhow::Result<()> {
+    let own = std::env::current_exe().context("where is this executable?")?;
+    let usher = usher(&own, arguments.usher)?;
     let plan = Plan {
         own,
         usher,

@@ -104,7 +104,7 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
-    fn repeated(frames: impl IntoIterator<Item = Bytes>) -> Self {
+    pub(crate) fn repeated(frames: impl IntoIterator<Item = Bytes>) -> Self {
         Self { frames: frames.into_iter().collect(), expected: OK, once: false, decisions: None }
     }
 

@@ -7,6 +7,7 @@
 //! | `traces` | what is recorded of a check, and which trace those see who are asked about it |
 //! | `with_envoy` | the road through a real Envoy: verdicts, headers, metadata, bodies, TLS, changes, restarts |
 //! | `with_issuer` | tokens of a real OpenID provider: discovery, keys that change, introspection, a provider that is away |
+//! | `with_kubernetes` | life in a cluster: changes, statuses, Secrets, replicas, admission, an API server that is away |
 //! | `with_packages` | the chart, the manifests, the image, alerts and dashboard: that they are right, and fit the program |
 //! | `with_spicedb` | permissions of a real SpiceDB: outcomes, keys that change, a server that is away |
 //!
@@ -27,5 +28,6 @@ mod support;
 mod traces;
 mod with_envoy;
 mod with_issuer;
+mod with_kubernetes;
 mod with_packages;
 mod with_spicedb;

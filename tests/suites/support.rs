@@ -4,6 +4,7 @@ pub(crate) mod collector;
 pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod issuer;
+pub(crate) mod kubernetes;
 pub(crate) mod parts;
 pub(crate) mod ports;
 pub(crate) mod process;

@@ -27,7 +27,8 @@ pub struct AuthConfigStatus {
 #[serde(rename_all = "camelCase")]
 pub struct AuthConfigCondition {
     /// `Available`: at least one host is served. `Ready`: all hosts are served, as the AuthConfig says. `HostConflict`:
-    /// other AuthConfigs want the same hosts; there only as long as that is so.
+    /// other AuthConfigs want the same hosts. `Warnings`: something works, but probably not as meant. The last two are there
+    /// only as long as that is so.
     #[serde(rename = "type")]
     pub kind: String,
     /// `True` or `False`.

@@ -7,20 +7,12 @@
 //!                                  └─ what it cost ────────────► /metrics
 //! ```
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use usher_compile::{AuthConfigId, Report, State, Update, Workspace};
 use usher_kubernetes::{
     ControllerMetrics, Outcome, status,
-    watch::{Follow, Restore},
+    watch::{Follow, Health, Restore},
 };
 use usher_source::{
     Change,
@@ -35,6 +27,8 @@ pub(crate) struct ClusterSide {
     pub(crate) status: status::Handle,
     /// What is counted.
     pub(crate) metrics: Arc<ControllerMetrics>,
+    /// Where what is told comes from.
+    pub(crate) health: Arc<Health>,
     /// What is kept for the next start.
     pub(crate) snapshot: Option<SnapshotKeeper>,
 }
@@ -54,7 +48,7 @@ impl ClusterSide {
         }
         self.count(batch, update, took);
         if let Some(snapshot) = &mut self.snapshot {
-            snapshot.keep(batch, update, workspace);
+            snapshot.keep(batch, update, workspace, self.health.restored().is_some());
         }
     }
 
@@ -88,8 +82,6 @@ pub(crate) struct SnapshotKeeper {
     writer: Arc<SnapshotWriter>,
     /// What was told since the start, until everything was.
     first: Option<Vec<Entry>>,
-    /// Whether that came from the snapshot itself.
-    was_restored: Arc<AtomicBool>,
 }
 
 /// How long the cluster has to show a sign of life before the snapshot is served.
@@ -104,7 +96,7 @@ impl SnapshotKeeper {
         let snapshot = Arc::new(Snapshot::open(folder)?);
         let writer = SnapshotWriter::start(Arc::clone(&snapshot))
             .map_err(|error| SnapshotError::Folder { path: folder.to_owned(), error })?;
-        Ok(Self { snapshot, writer: Arc::new(writer), first: Some(Vec::new()), was_restored: Arc::default() })
+        Ok(Self { snapshot, writer: Arc::new(writer), first: Some(Vec::new()) })
     }
 
     /// Who writes.
@@ -114,22 +106,24 @@ impl SnapshotKeeper {
 
     /// What to serve if the cluster does not answer.
     pub(crate) fn restore(&self) -> Restore {
-        let (snapshot, was_restored) = (Arc::clone(&self.snapshot), Arc::clone(&self.was_restored));
+        let snapshot = Arc::clone(&self.snapshot);
         let load = move || match snapshot.restore() {
             Ok(mut restored) => {
                 let written = restored.written?;
+                if !restored.complete {
+                    // Hosts of what it lacks would be answered by wildcards of others.
+                    tracing::warn!("the snapshot never held everything that is in the cluster: it is not served");
+                    return None;
+                }
                 // Who names a Secret comes before what it is.
                 restored.changes.sort_by_key(|change| matches!(change, Change::NamedSecret { .. }));
-                was_restored.store(true, Ordering::Release);
                 let written =
                     chrono::DateTime::<chrono::Utc>::from(written).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-                tracing::warn!(
-                    written,
-                    complete = restored.complete,
+                tracing::info!(
                     authconfigs = restored.auth_configs,
                     secrets = restored.secrets,
                     unreadable = restored.unreadable,
-                    "the Kubernetes API does not answer: what was served before is served"
+                    "the snapshot was read"
                 );
                 Some((restored.changes, written))
             }
@@ -141,19 +135,21 @@ impl SnapshotKeeper {
         Restore { after: PATIENCE, load: Box::new(load) }
     }
 
-    fn keep(&mut self, batch: &[Change], update: &Update, workspace: &Workspace) {
+    /// `is_restored`: what was told first is, at least in part, what the snapshot remembers.
+    fn keep(&mut self, batch: &[Change], update: &Update, workspace: &Workspace, is_restored: bool) {
         let entries = entries(batch, update, workspace);
         let is_complete = batch.iter().any(|change| matches!(change, Change::InitialLoadDone));
         match &mut self.first {
             None => self.writer.send(entries),
             Some(first) => first.extend(entries),
         }
-        // What is not there yet of what is named comes later; what is there no more goes now.
-        if is_complete
-            && let Some(first) = self.first.take()
-            && !self.was_restored.load(Ordering::Acquire)
-        {
-            self.writer.replace_all(first);
+        if is_complete && let Some(first) = self.first.take() {
+            match is_restored {
+                // The cluster may have told something before, and will not do so again.
+                true => self.writer.send(first),
+                // What is not there yet of what is named comes later; what is there no more goes now.
+                false => self.writer.replace_all(first),
+            }
         }
     }
 }
@@ -187,13 +183,15 @@ fn entries(batch: &[Change], update: &Update, workspace: &Workspace) -> Vec<Entr
         let document = given.get(&report.id).map(|object| &object.document);
         match report.state {
             State::Gone => entries.push(Entry::AuthConfigGone { namespace, name }),
-            State::Current => {
+            // What waits now waits after the next start, too, and its hosts with it.
+            State::Current | State::Waiting => {
                 let read = document.and_then(|document| document.result.as_ref().ok()).map(|it| Arc::new(it.clone()));
                 entries.extend(read.or_else(|| workspace.kept(&report.id)).map(Entry::AuthConfig));
             }
-            State::Earlier | State::Waiting => {}
+            State::Earlier => {}
+            // Its hosts must not be others' after the next start. Without a document it is a Secret that makes the
+            // difference, as it will then.
             State::Nothing => {
-                // Without a document it is a Secret that makes the difference, as it will after the next start.
                 entries.extend(given.get(&report.id).map(|object| Entry::UnservedAuthConfig(Arc::clone(object))));
             }
         }
@@ -272,7 +270,7 @@ mod tests {
         let gone = Change::AuthConfigGone { namespace: "default".to_owned(), name: "a".to_owned() };
         let none: [&str; 0] = [];
         assert_eq!(kept(&[named(Some("one"))]), none, "nobody names it");
-        assert_eq!(kept(&[auth_config("a", NAMING)]), none, "it waits");
+        assert_eq!(kept(&[auth_config("a", NAMING)]), ["a with 1"], "it waits");
         assert_eq!(kept(&[named(Some("one"))]), ["default/s true", "a with 1"]);
         assert_eq!(kept(&[auth_config("a", BROKEN)]), none, "the earlier version is kept");
         // Whom it trusted is gone, and after a start it waits for that.
@@ -301,16 +299,49 @@ mod tests {
                 })
                 .collect();
             // A restored configuration is complete, but not news.
-            keeper.keep(&[Change::InitialLoadDone], &Update::default(), &super::tests::workspace());
+            keeper.keep(&[Change::InitialLoadDone], &Update::default(), &super::tests::workspace(), true);
             assert!(keeper.writer().flush_and_stop(Duration::from_secs(60)));
             shown
         };
         let mut keeper = SnapshotKeeper::open(folder.path()).unwrap();
-        keeper.keep(&batch, &update, &workspace);
+        keeper.keep(&batch, &update, &workspace, false);
         assert!(keeper.writer().flush_and_stop(Duration::from_secs(60)));
         drop(keeper);
         for _ in 0..2 {
             assert_eq!(restored(folder.path()), ["a", "default/s"], "who names a Secret comes first");
         }
+
+        // What the cluster told before the snapshot was served is in it afterwards; what else is in it stays.
+        let mut keeper = SnapshotKeeper::open(folder.path()).unwrap();
+        assert!((keeper.restore().load)().is_some());
+        let mut update = Update::default();
+        let gone = [Change::AuthConfigGone { namespace: "default".to_owned(), name: "a".to_owned() }];
+        runtime::apply(&mut workspace, &gone, &mut update);
+        keeper.keep(&gone, &update, &workspace, false);
+        let mut update = Update::default();
+        let rest = [auth_config("b", "{hosts: [b.test]}"), Change::InitialLoadDone];
+        runtime::apply(&mut workspace, &rest, &mut update);
+        keeper.keep(&rest, &update, &workspace, true);
+        assert!(keeper.writer().flush_and_stop(Duration::from_secs(60)));
+        drop(keeper);
+        assert_eq!(restored(folder.path()), ["b"]);
+
+        // A snapshot that was read and not served makes no difference: what the cluster lacks goes.
+        let mut keeper = SnapshotKeeper::open(folder.path()).unwrap();
+        assert!((keeper.restore().load)().is_some());
+        keeper.keep(&[Change::InitialLoadDone], &Update::default(), &workspace, false);
+        assert!(keeper.writer().flush_and_stop(Duration::from_secs(60)));
+        drop(keeper);
+        assert!(restored(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_snapshot_that_never_was_complete_is_not_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let Change::AuthConfig(object) = auth_config("a", "{hosts: ['*']}") else { panic!() };
+        let entry = Entry::AuthConfig(Arc::new(object.document.result.clone().unwrap()));
+        Snapshot::open(folder.path()).unwrap().write(&[entry]).unwrap();
+        let keeper = SnapshotKeeper::open(folder.path()).unwrap();
+        assert!((keeper.restore().load)().is_none());
     }
 }

@@ -107,12 +107,20 @@ impl Intake {
     fn take_in(&mut self, batch: Vec<Change>) {
         let started = Instant::now();
         let mut update = Update::default();
+        let was_empty = self.workspace.is_empty();
         apply(&mut self.workspace, &batch, &mut update);
+        if self.workspace.is_empty() && !was_empty {
+            // A source that is not the right one, or was emptied by mistake, looks like this.
+            tracing::warn!("the last AuthConfig is gone: no host is known any more");
+        }
 
         if !update.policies.is_empty() {
             self.decider.index.publish_default(self.workspace.default_plan());
         }
-        self.decider.index.publish(std::mem::take(&mut update.hosts));
+        // Most changes of Secrets lead no host elsewhere.
+        if !update.hosts.is_empty() {
+            self.decider.index.publish(std::mem::take(&mut update.hosts));
+        }
         self.issuers.publish(std::mem::take(&mut update.plans));
         self.tell(&batch, &update);
         if let Some(cluster) = &mut self.cluster {
@@ -260,6 +268,9 @@ fn log_policy(report: &PolicyReport, object: Option<&Arc<AuthorizationPolicyObje
     }
 }
 
+/// Of how many lost hosts of an AuthConfig the log tells one by one: a tenant may claim tens of thousands.
+const MOST_LOGGED: usize = 20;
+
 fn log(report: &Report, object: Option<&Arc<AuthConfigObject>>) {
     let authconfig = report.id.to_string();
     let place = |problem: &Problem| {
@@ -287,9 +298,12 @@ fn log(report: &Report, object: Option<&Arc<AuthConfigObject>>) {
             "invalid AuthConfig"
         );
     }
-    for contest in &report.loose_hosts {
+    for contest in report.loose_hosts.iter().take(MOST_LOGGED) {
         let owner = contest.other.as_ref().map(ToString::to_string);
         tracing::warn!(authconfig, host = contest.host, owner, "host already taken");
+    }
+    if let Some(more @ 1..) = report.loose_hosts.len().checked_sub(MOST_LOGGED) {
+        tracing::warn!(authconfig, more, "more hosts already taken");
     }
     match report.state {
         _ if !report.is_news => {}

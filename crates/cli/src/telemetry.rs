@@ -35,7 +35,9 @@ pub(crate) fn start(level: &str, mode: LogMode) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(format!("warn,kube_client::client::builder=off,usher={level},{}", crates_at(level)))
     });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. To say so in the same place would fail too, and end what is being done.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     // A second call (in tests) changes nothing.
     let _ = match mode {
         LogMode::Production => builder.event_format(Json).try_init(),

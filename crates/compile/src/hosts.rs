@@ -12,12 +12,17 @@ use std::{
 
 use usher_engine::host::HostPattern;
 
-/// The age of a configuration: earlier sorts first.
+use crate::AuthConfigId;
+
+/// The age of a configuration: earlier sorts first. No two configurations have the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Age {
     /// When the object was created, RFC 3339, where the source of configuration knows.
     pub created: Option<String>,
-    /// In which order objects were first seen.
+    /// Who comes first of those that were created in the same second. Replicas see them in different orders, and must
+    /// not serve different ones of them.
+    pub id: Option<AuthConfigId>,
+    /// In which order objects were first seen, where nothing else tells them apart.
     pub seen: u64,
 }
 
@@ -85,9 +90,8 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
         for pattern in after {
             let key = Key::of(pattern);
             let claims = self.claims.entry(key.clone()).or_default();
-            if !claims.iter().any(|claim| claim.id == *id) {
-                claims.push(Claim { age: age.clone(), id: id.clone(), taken_by: None });
-                claims.sort_by(|left, right| left.age.cmp(&right.age));
+            if let Err(place) = claims.binary_search_by(|claim| claim.age.cmp(age)) {
+                claims.insert(place, Claim { age: age.clone(), id: id.clone(), taken_by: None });
             }
             self.covered_by(&key, &mut touched);
         }
@@ -158,8 +162,11 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
                 }
                 _ => None,
             };
-            let claims = self.claims.get_mut(&key).into_iter().flatten();
-            for claim in claims.filter(|claim| claim.id == id) {
+            // Very many may claim one host: they are sorted by age, and no two have the same.
+            if let Some(claims) = self.claims.get_mut(&key)
+                && let Ok(found) = claims.binary_search_by(|claim| claim.age.cmp(&age))
+                && let Some(claim) = claims.get_mut(found)
+            {
                 claim.taken_by.clone_from(&taken_by);
             }
             if before != taken_by {
@@ -261,7 +268,7 @@ mod tests {
     }
 
     fn age(seen: u64) -> Age {
-        Age { created: None, seen }
+        Age { created: None, id: None, seen }
     }
 
     /// Configurations in order of age, and which of their hosts are theirs.

@@ -109,6 +109,7 @@ impl Report {
     /// | `Available` | `True`, `HostsLinked`: some host is served. `False`, `HostsNotLinked` |
     /// | `Ready` | `True`, `Reconciled`. `False`, `Invalid`: what was given last does not compile; with `Available`, an earlier version serves on. `False`, `HostsNotLinked`: hosts belong to older AuthConfigs. `False`, `Reconciling` |
     /// | `HostConflict` | there only if it is `True`. `HostTaken`: hosts belong to older AuthConfigs. `HostWanted`: younger ones claim hosts of this one |
+    /// | `Warnings` | there only if it is `True`. `Doubtful`: something works, but probably not as meant |
     #[must_use]
     pub fn status(&self) -> AuthConfigStatus {
         let is_served = matches!(self.state, State::Current | State::Earlier);
@@ -127,6 +128,7 @@ impl Report {
         };
         let mut conditions = vec![available, condition("Ready", ready, reason, message)];
         conditions.extend(self.host_conflict());
+        conditions.extend(self.doubts());
         let Given { hosts, authentication, metadata, authorization, response, has_wristband, generation } = self.given;
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         AuthConfigStatus {
@@ -168,6 +170,11 @@ impl Report {
         };
         let message = told(taken.chain(wanted), self.loose_hosts.len() + self.wanted_hosts.len());
         Some(condition("HostConflict", true, reason, Some(message)))
+    }
+
+    fn doubts(&self) -> Option<AuthConfigCondition> {
+        let message = told(self.warnings.iter().map(ToString::to_string), self.warnings.len());
+        (!self.warnings.is_empty()).then(|| condition("Warnings", true, "Doubtful", Some(message)))
     }
 }
 
@@ -236,7 +243,7 @@ mod tests {
         let not_available = "Available=False/HostsNotLinked: No hosts linked to the resource";
         let invalid = "Ready=False/Invalid: Spec.a: wrong; spec.b: Secret \"s\" not found";
         let loose = "Ready=False/HostsNotLinked: One or more hosts are not linked to the resource";
-        let cases: [(Report, &[&str], &str); 7] = [
+        let cases: [(Report, &[&str], &str); 8] = [
             (report(State::Current), &["Available=True/HostsLinked", "Ready=True/Reconciled"], "2/2"),
             (
                 Report { problems: problems(), served_generation: Some(2), ..report(State::Earlier) },
@@ -268,6 +275,11 @@ mod tests {
                      also claimed by ns/younger",
                 ],
                 "0/2",
+            ),
+            (
+                Report { warnings: vec![problem("spec.c", "short key")], ..report(State::Current) },
+                &["Available=True/HostsLinked", "Ready=True/Reconciled", "Warnings=True/Doubtful: spec.c: short key"],
+                "2/2",
             ),
             (
                 Report { wanted_hosts: vec![contest("x.a.test", Some("younger"))], ..report(State::Current) },

@@ -155,6 +155,12 @@ impl Workspace {
         }
     }
 
+    /// Whether there is no AuthConfig at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.configs.is_empty()
+    }
+
     /// Whether any AuthConfig cannot be compiled before somebody says what a Secret is.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
@@ -183,8 +189,13 @@ impl Workspace {
     /// An AuthConfig with another uid is another one: it inherits neither age nor what was served before.
     fn forget_namesake(&mut self, metadata: &ObjectMeta, update: &mut Update) {
         let id = AuthConfigId::of(metadata);
-        let known = self.configs.get(&id).and_then(|config| config.uid.as_ref());
-        if known.zip(metadata.uid.as_ref()).is_some_and(|(known, uid)| known != uid) {
+        let (Some(known), Some(uid)) = (self.configs.get(&id), metadata.uid.as_ref()) else { return };
+        let is_another = match &known.uid {
+            Some(known) => known != uid,
+            // Of a damaged snapshot: nothing is known of it, and nobody would be older.
+            None => !known.good && known.age.created.is_none(),
+        };
+        if is_another {
             self.remove_auth_config(&id, update);
         }
     }
@@ -483,8 +494,13 @@ impl Workspace {
         if let Some(config) = self.configs.get(id) {
             return config.age.clone();
         }
-        self.seen += 1;
-        Age { created: metadata.creation_timestamp.clone(), seen: self.seen }
+        match metadata.creation_timestamp.clone() {
+            Some(created) => Age { created: Some(created), id: Some(id.clone()), seen: 0 },
+            None => {
+                self.seen += 1;
+                Age { created: None, id: None, seen: self.seen }
+            }
+        }
     }
 
     fn replace(&mut self, id: &AuthConfigId, config: Config, update: &mut Update) {

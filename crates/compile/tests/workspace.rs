@@ -485,6 +485,40 @@ async fn a_namesake_inherits_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_unknown_at_first_is_not_older_than_everybody() {
+    let mut served = Served::new(false);
+    let with = |text: String, created: &str| {
+        text.replace("metadata: {", &format!("metadata: {{uid: u-{created}, creationTimestamp: '{created}', "))
+    };
+    let id = usher_api::ObjectMeta { namespace: "default".to_owned(), name: "late".to_owned(), ..Default::default() };
+    let problem = vec![Problem { path: String::new(), message: "it is not JSON".to_owned() }];
+    let mut update = Update::default();
+    served.workspace.set_unreadable_auth_config(&id, &[], problem, &mut update);
+    served.publish(update);
+    served.apply(&with(open("early", "a.test"), "2026-01-01T00:00:00Z"));
+    served.apply(&with(open("late", "a.test"), "2026-01-02T00:00:00Z"));
+    assert_eq!(served.verdict("a.test").await, "early OK");
+}
+
+#[tokio::test]
+async fn whoever_is_seen_first_a_host_of_the_same_age_has_the_same_owner() {
+    let created = |text: String| text.replace("metadata: {", "metadata: {creationTimestamp: '2026-01-01T00:00:00Z', ");
+    for names in [["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]] {
+        let mut served = Served::new(false);
+        for name in names {
+            served.apply(&created(open(name, "x.test")));
+        }
+        assert_eq!(served.verdict("x.test").await, "a OK", "{names:?}");
+        served.remove("a");
+        assert_eq!(served.verdict("x.test").await, "b OK", "{names:?}");
+        served.remove("b");
+        assert!(!served.workspace.is_empty());
+        served.remove("c");
+        assert!(served.workspace.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn the_generation_that_is_served_is_told() {
     let mut served = Served::new(false);
     let mut generations = |text: String, generation: u8| {

@@ -17,8 +17,8 @@ use kube::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{OnceCell, Semaphore},
-    task::spawn_blocking,
+    sync::{self, OnceCell, Semaphore},
+    task::{JoinHandle, spawn_blocking},
     time::Instant,
 };
 
@@ -33,9 +33,11 @@ pub struct Cluster {
     source: Source,
     metrics: Option<Arc<ControllerMetrics>>,
     client: OnceCell<Client>,
+    /// The attempt to make the client that is under way. Whoever waits for it may give up; the next goes on waiting.
+    attempt: sync::Mutex<Option<JoinHandle<Result<Client, NoClient>>>>,
     failure: Mutex<Option<(Instant, NoClient)>>,
-    /// A question needs one of these.
-    pub(crate) slots: Semaphore,
+    /// A review needs one of these.
+    pub(crate) reviews: Semaphore,
 }
 
 /// Where the configuration is.
@@ -58,7 +60,7 @@ impl Cluster {
     /// How long a configuration that cannot be read is not tried again.
     pub const SET_UP_PAUSE: Duration = Duration::from_secs(5);
 
-    /// How many questions may be under way at a time.
+    /// How many reviews may be under way at a time.
     pub const CONCURRENCY: usize = 64;
 
     /// The cluster that the environment names: with `KUBECONFIG`, a list of files separated as in `PATH`, of which the
@@ -85,14 +87,21 @@ impl Cluster {
     }
 
     fn new(source: Source) -> Self {
-        let slots = Semaphore::new(Self::CONCURRENCY);
-        Self { source, metrics: None, client: OnceCell::new(), failure: Mutex::default(), slots }
+        let reviews = Semaphore::new(Self::CONCURRENCY);
+        let (client, attempt, failure) = (OnceCell::new(), sync::Mutex::default(), Mutex::default());
+        Self { source, metrics: None, client, attempt, failure, reviews }
+    }
+
+    /// The cluster that this client speaks to.
+    #[cfg(test)]
+    pub(crate) fn of_client(client: Client) -> Self {
+        Self { client: OnceCell::new_with(Some(client)), ..Self::from_kubeconfig(Vec::new()) }
     }
 
     /// The same cluster, with its requests counted.
     #[must_use]
     pub fn with_metrics(self, metrics: Arc<ControllerMetrics>) -> Self {
-        Self { metrics: Some(metrics), client: OnceCell::new(), ..self }
+        Self { metrics: Some(metrics), ..Self::new(self.source) }
     }
 
     /// The namespace of the kubeconfig's current context. Reads the files, waiting for them.
@@ -110,7 +119,10 @@ impl Cluster {
                 if let Some((_, failure)) = recent.filter(|(at, _)| at.elapsed() < Self::SET_UP_PAUSE) {
                     return Err(failure);
                 }
-                let result = self.set_up().await;
+                let mut attempt = self.attempt.lock().await;
+                let result = attempt.get_or_insert_with(|| self.set_up()).await;
+                *attempt = None;
+                let result = result.unwrap_or_else(|error| Err(NoClient::of(error)));
                 let failure = result.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
                 *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
                 result
@@ -118,11 +130,11 @@ impl Cluster {
             .await
     }
 
-    async fn set_up(&self) -> Result<Client, NoClient> {
+    fn set_up(&self) -> JoinHandle<Result<Client, NoClient>> {
         let source = self.source.clone();
         let metrics = self.metrics.clone();
-        // Files are read, and a kubeconfig may name a program that makes credentials.
-        let client = spawn_blocking(move || {
+        // Files are read, and a kubeconfig may name a program that makes credentials, for as long as it likes.
+        spawn_blocking(move || {
             let mut config = match source {
                 Source::Kubeconfig(files) => from_files(&files)?,
                 Source::InCluster => Config::incluster().map_err(NoClient::of)?,
@@ -134,13 +146,12 @@ impl Cluster {
             if config.accept_invalid_certs {
                 tracing::warn!("the kubeconfig says that anybody may pass for the Kubernetes API");
             }
-            let url = config.cluster_url.clone();
-            let count = CountRequests::new(metrics.as_deref(), &host(&url));
+            let host = host(&config.cluster_url);
+            let count = CountRequests::new(metrics.as_deref(), &host);
             let client = ClientBuilder::try_from(config).map_err(NoClient::of)?.with_layer(&count).build();
-            tracing::info!(%url, "the Kubernetes API is here");
+            tracing::info!(host, "the Kubernetes API is here");
             Ok(client)
-        });
-        client.await.map_err(NoClient::of)?
+        })
     }
 }
 

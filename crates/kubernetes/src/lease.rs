@@ -27,15 +27,16 @@ use tokio::{
     select,
     sync::{oneshot, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
 use self::record::{Candidate, Holder};
 use crate::{
     Cluster,
     backoff::{Backoff, jittered},
-    exchange::{Ask, Failure, is_path_segment},
+    exchange::{self, Failure, JSON, MAX_OBJECT, in_time},
     metrics::ControllerMetrics,
+    resources::{LEASES, is_name},
 };
 
 /// Whether this replica leads, now and as it changes.
@@ -164,7 +165,7 @@ pub fn own_namespace(cluster: &Cluster) -> Result<String, NoNamespace> {
 
 fn namespace_of(file: &Path, cluster: &Cluster) -> Result<String, NoNamespace> {
     let pod = fs::read_to_string(file).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    pod.or_else(|| cluster.context_namespace()).filter(|namespace| is_path_segment(namespace)).ok_or(NoNamespace)
+    pod.or_else(|| cluster.context_namespace()).filter(|namespace| is_name(namespace)).ok_or(NoNamespace)
 }
 
 /// Nobody says which namespace this process is in.
@@ -207,13 +208,14 @@ impl Replica {
         let mut failures: u32 = 0;
         loop {
             let begin = Instant::now();
-            let limit = self.until.map_or(self.options.renew_deadline, |until| until.saturating_duration_since(begin));
+            // An answer that is lost leaves time for another attempt.
+            let patience = self.options.renew_deadline / 2;
+            let limit = self.until.map_or(patience, |until| until.saturating_duration_since(begin).min(patience));
             let attempt = select! {
                 biased;
                 _ = &mut stopped => break,
-                attempt = timeout(limit, self.attempt()) => attempt,
+                attempt = in_time(limit, self.attempt()) => attempt,
             };
-            let attempt = attempt.unwrap_or_else(|_| Err(Failure::Away(format!("no answer within {limit:?}"))));
             let now = Instant::now();
             match &attempt {
                 // What counts is when it was asked: others saw the change afterwards.
@@ -228,8 +230,9 @@ impl Replica {
                 Err(failure) if self.until.is_some_and(|until| now >= until) => self.follow(failure),
                 Err(_) => {}
             }
-            failures = self.count(failures, attempt.err().as_ref());
-            let next = self.next_attempt(now, failures);
+            let failure = attempt.err();
+            failures = self.count(failures, failure.as_ref());
+            let next = self.next_attempt(now, failures, failure.as_ref());
             select! {
                 biased;
                 _ = &mut stopped => break,
@@ -251,13 +254,15 @@ impl Replica {
         failures.saturating_add(1)
     }
 
-    fn next_attempt(&self, now: Instant, failures: u32) -> Instant {
+    fn next_attempt(&self, now: Instant, failures: u32, failure: Option<&Failure>) -> Instant {
         let period = self.options.retry_period;
-        match self.until {
-            Some(until) => until.min(now + period),
-            None if failures == 0 => now + jittered(period),
-            None => {
-                now + jittered(Backoff { first: period, longest: period.saturating_mul(LONGEST_PAUSE) }.pause(failures))
+        match (self.until, failure) {
+            // Who leads has no time to lose.
+            (Some(until), _) => until.min(now + period),
+            (None, None) => now + jittered(period),
+            (None, Some(failure)) => {
+                let backoff = Backoff { first: period, longest: period.saturating_mul(LONGEST_PAUSE) };
+                now + failure.at_least(jittered(backoff.pause(failures)))
             }
         }
     }
@@ -303,7 +308,9 @@ impl Replica {
         };
         match result {
             Ok(()) => Ok(Holder::Us),
-            Err(failure) if is_outdated(&failure) => Ok(Holder::Other("another replica".to_owned())),
+            Err(failure) if failure.status() == Some(StatusCode::CONFLICT) => {
+                Ok(Holder::Other("another replica".to_owned()))
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -318,11 +325,13 @@ impl Replica {
     }
 
     async fn ask(&self, method: Method, lease: Option<Value>) -> Result<Value, Failure> {
-        let Options { namespace, name, renew_deadline, .. } = &self.options;
-        let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-        let path = if method == Method::POST { leases } else { format!("{leases}/{name}") };
-        let body = lease.map(|lease| ("application/json", lease));
-        self.cluster.ask(Ask { method, path, body }, *renew_deadline).await
+        let Options { namespace, name, .. } = &self.options;
+        let path = match method {
+            Method::POST => LEASES.of_namespace(namespace)?,
+            _ => LEASES.object(namespace, name)?,
+        };
+        let request = exchange::request(method, path, lease.map(|lease| (JSON, lease)))?;
+        self.cluster.ask(request, LEASES.kind, MAX_OBJECT).await
     }
 
     /// Gives up the Lease if this replica may hold it.
@@ -332,7 +341,7 @@ impl Replica {
         }
         self.gauge.set(0);
         self.leading.send_replace(false);
-        let given_up = timeout(RELEASE_TIME, async {
+        let given_up = in_time(RELEASE_TIME, async {
             if let Some(ours) = self.ours.take() {
                 match self.ask(Method::PUT, Some(self.candidate.released(&ours))).await {
                     Err(failure) if is_outdated(&failure) => {}
@@ -345,7 +354,7 @@ impl Replica {
             }
             Ok(())
         });
-        match given_up.await.unwrap_or_else(|_| Err(Failure::Away(format!("no answer within {RELEASE_TIME:?}")))) {
+        match given_up.await {
             Ok(()) => tracing::info!(lease = self.options.name, "this replica no longer leads: it ends"),
             Err(failure) => tracing::warn!(lease = self.options.name, error = %failure, "the lease was not given up"),
         }
@@ -360,7 +369,7 @@ impl Drop for Replica {
     }
 }
 
-/// Whether the API has another version than the one that was to be written, or none, or one already.
+/// Whether the API has another version than the one that was to be written, or none.
 fn is_outdated(failure: &Failure) -> bool {
     matches!(failure.status(), Some(StatusCode::CONFLICT | StatusCode::NOT_FOUND))
 }

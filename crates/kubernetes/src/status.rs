@@ -1,10 +1,20 @@
 //! What users see in `status` of their AuthConfigs.
 //!
 //! ```text
-//!  runtime ── set, forget ───────────► Handle ──► Writer ── merge patches ──► authconfigs/NAME/status
-//!  watch ──── observed, observed_gone ─►           │ while this replica leads
-//!                                                  └ a rate, a few at a time, backoff
+//!  what is compiled ── set, forget ───────────► Handle ──► Writer::run ──► PATCH authconfigs/NAME/status
+//!  the watch ───────── observed, observed_gone ─►             │  ▲             │
+//!                                                             ▼  └── answers ──┘
+//!                                              queue: what is to be written, and when
+//!                                                entry  of one AuthConfig: desired, observed, failures
+//!                                                merge  what to write, or that nothing is to be
+//!                                                rate   so many per second
 //! ```
+//!
+//! **From a report to the patch.** A status that is told with [`Handle::set`] waits a moment for further news, for its
+//! turn, and until this replica leads. Then it is merged with the status that was observed last; what is the same is not
+//! written. The patch names the version of the object that was observed, so that the API refuses it when the object is
+//! another one by now: the `uid` would not do, as the API ignores it in patches of `status`. The answer counts as
+//! observed until the watch tells something newer.
 
 mod merge;
 mod queue;
@@ -12,7 +22,7 @@ mod rate;
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
-use http::{Method, StatusCode};
+use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::{
@@ -26,13 +36,17 @@ use usher_api::AuthConfigStatus;
 use self::queue::{Next, Queue};
 use crate::{
     Cluster,
-    exchange::{Ask, Failure, is_path_segment},
+    exchange::{Cause, Failure, MAX_OBJECT, in_time, request},
     lease::Leadership,
     metrics::ControllerMetrics,
+    resources::AUTH_CONFIGS,
 };
 
 /// How many writes may be under way at a time.
 pub(crate) const CONCURRENCY: usize = 4;
+
+/// How much news is taken in at a time.
+const TOLD_AT_ONCE: usize = 256;
 
 /// How long a write may take.
 const WRITE_TIME: Duration = Duration::from_secs(10);
@@ -62,7 +76,8 @@ impl Default for Settings {
 ///
 /// A status is written only where it differs from the one that is there, and only onto the version of the AuthConfig
 /// that the watch told of last. What cannot be written is tried again, less and less often. Who else writes the same
-/// statuses is written over less and less often, too. It is counted as the controller `authconfig_status`.
+/// statuses is written over less and less often, too. A write that is under way when this replica stops leading goes on:
+/// it does no harm, as it is for one version only. It is counted as the controller `authconfig_status`.
 pub struct Writer {
     cluster: Arc<Cluster>,
     leadership: Leadership,
@@ -93,6 +108,11 @@ impl Writer {
         let mut may_change = true;
         loop {
             let leading = *self.leadership.borrow_and_update();
+            // What was told before this replica led counts before anything is written.
+            for _ in 0..TOLD_AT_ONCE {
+                let Ok(Event { key, news }) = self.events.try_recv() else { break };
+                self.queue.tell(key, news, Instant::now());
+            }
             self.queue.lead(leading, Instant::now());
             let wake = loop {
                 match self.queue.next(Instant::now()) {
@@ -106,7 +126,7 @@ impl Writer {
             // Thousands of entries may have to be looked at; the requests of users come in between.
             yield_now().await;
             select! {
-                count = self.events.recv_many(&mut told, 256) => {
+                count = self.events.recv_many(&mut told, TOLD_AT_ONCE) => {
                     if count == 0 {
                         return;
                     }
@@ -117,7 +137,10 @@ impl Writer {
                 Some(done) = writes.join_next_with_id() => {
                     let id = done.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
                     let Some(key) = keys.remove(&id) else { continue };
-                    let result = done.map_or_else(|error| Err(refused(error.to_string())), |(_, result)| result);
+                    let result = done.map_or_else(
+                        |_| Err(Failure::new(Cause::NotAsked, "writing failed unexpectedly")),
+                        |(_, result)| result,
+                    );
                     self.queue.done(key, result, Instant::now());
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -127,19 +150,12 @@ impl Writer {
 }
 
 async fn send(cluster: Arc<Cluster>, Key { namespace, name }: Key, patch: Value) -> Result<Observed, Failure> {
-    if !is_path_segment(&namespace) || !is_path_segment(&name) {
-        return Err(refused("no object has such a name".to_owned()));
-    }
-    let path = format!("/apis/authorino.kuadrant.io/v1beta3/namespaces/{namespace}/authconfigs/{name}/status");
-    let body = Some(("application/merge-patch+json", patch));
-    let answer = cluster.ask(Ask { method: Method::PATCH, path, body }, WRITE_TIME).await?;
-    observed(&answer)
+    let path = format!("{}/status", AUTH_CONFIGS.object(&namespace, &name)?);
+    let request = request(Method::PATCH, path, Some((MERGE_PATCH, patch)))?;
+    observed(&in_time(WRITE_TIME, cluster.ask(request, AUTH_CONFIGS.kind, MAX_OBJECT)).await?)
 }
 
-/// A failure that has to do with one AuthConfig and not with the others.
-fn refused(message: String) -> Failure {
-    Failure::Refused { status: StatusCode::INTERNAL_SERVER_ERROR, message, retry_after: None }
-}
+const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// What the API answers to a write.
 fn observed(answer: &Value) -> Result<Observed, Failure> {
@@ -149,7 +165,7 @@ fn observed(answer: &Value) -> Result<Observed, Failure> {
             let status = answer.get("status").and_then(|status| AuthConfigStatus::deserialize(status).ok());
             Ok(Observed { uid, resource_version, status })
         }
-        _ => Err(Failure::Away("the answer is not an object with a version".to_owned())),
+        _ => Err(Failure::new(Cause::Unreadable, "the answer is not an object with a version")),
     }
 }
 
@@ -199,9 +215,10 @@ impl Handle {
 /// What the API says about an AuthConfig.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// `metadata.uid`. Empty: unknown.
+    /// `metadata.uid`: tells objects apart that had the same name one after the other. Empty: unknown.
     pub uid: String,
-    /// `metadata.resourceVersion`. A status is written only onto the version that it was computed for. Empty: unknown.
+    /// `metadata.resourceVersion`. A status is written onto this version and no other. Empty: unknown; then nothing is
+    /// written.
     pub resource_version: String,
     /// `status`. None: there is none, or it is not one that can be read.
     pub status: Option<AuthConfigStatus>,

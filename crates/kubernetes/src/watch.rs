@@ -2,13 +2,18 @@
 //!
 //! ```text
 //!   AuthConfigs ───────────── list_watch ─┐
-//!   Secrets with labels ───── list_watch ─┼─► told ──► Vec<Change>
+//!   Secrets with labels ───── list_watch ─┼─► told ──► batches ──► Vec<Change>
 //!   Secrets that are named ── named ──────┘    └─────► status: what is in the API
 //!     metadata of all Secrets └ list_watch
 //!
-//!   request   what is asked of the API        known    names and versions of what was told
-//!   health    how the watches are doing          batches  changes that are sent together
+//!   collection   what is listed and watched     known     names and versions of what was told
+//!   lines        a watch, line by line          batches   changes that are sent together
+//!   health       how the watches are doing
 //! ```
+//!
+//! **From the API to the channel.** A line of a watch, or an object of a list, becomes an event; events of all watches
+//! meet in [`Source::watch`]. What is not known yet in this version becomes a [`Change`], what comes at the same time one
+//! batch. Nothing waits but for the receiver: while that is busy, nothing more is read from the API.
 //!
 //! **What is kept.** Names and fingerprints of versions, no objects. What changes nothing for this server is not told:
 //! of AuthConfigs only changes of the specification are, so a written status ends here.
@@ -18,14 +23,15 @@
 //!
 //! **Secrets.** Those with the labels of API keys and authorities are told with their contents. Those that AuthConfigs
 //! name are read one by one ([`Follow`]); that they change is learnt from a watch of the metadata of all Secrets, which
-//! begins with the first that is named.
+//! runs while any is named.
 
 mod batches;
+mod collection;
 mod health;
 mod known;
+mod lines;
 mod list_watch;
 mod named;
-mod request;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -33,19 +39,19 @@ mod told;
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch::Receiver},
     task::{JoinSet, spawn_blocking, yield_now},
-    time::sleep_until,
+    time::{sleep_until, timeout},
 };
 use usher_api::Selector;
 use usher_source::Change;
 
 use self::{
     batches::BATCH,
+    collection::Collection,
     known::Fingerprints,
-    list_watch::{Event, Item, ListWatch, Progress, Timing},
+    list_watch::{Event, Item, ListWatch, Metadata, Progress, Timing},
     named::{Asking, Followed, Wanted},
-    request::Collection,
     told::Told,
 };
 pub use self::{
@@ -136,19 +142,15 @@ impl Source {
 
         let collection = Collection::auth_configs(namespace, &self.options.auth_config_label_selector);
         let (watch, mut auth_configs) = self.list_watch(Watched::AuthConfigs, collection, &progress);
-        tasks.spawn(watch.run());
+        tasks.spawn(async move { watch.run().await });
         let collection = Collection::secrets(namespace, &self.options.secret_label_selector);
         let (watch, mut secrets) = self.list_watch(Watched::Secrets, collection, &progress);
-        tasks.spawn(watch.run());
+        tasks.spawn(async move { watch.run().await });
 
         let collection = Collection::metadata_of_secrets(namespace);
         // What it tells does not help to complete the lists.
         let (watch, mut hints) = self.list_watch(Watched::NamedSecrets, collection, &Arc::new(Progress::new()));
-        let followed = Arc::clone(&self.followed);
-        tasks.spawn(async move {
-            followed.first.notified().await;
-            watch.run().await;
-        });
+        tasks.spawn(while_needed(watch, self.followed.any(), self.timing.linger));
         let followed = Arc::clone(&self.followed);
         tasks.spawn(async move {
             while let Some(event) = hints.recv().await {
@@ -189,8 +191,11 @@ impl Source {
                 }
                 () = sender.closed() => return Ok(()),
             }
-            // Whatever is there by now goes into the same batch.
-            while told.waiting() < BATCH {
+            // Whatever is there by now goes into the same batch. Much of it may be no news, so it is counted, too.
+            for _ in 0..BATCH {
+                if told.waiting() >= BATCH {
+                    break;
+                }
                 yield_now().await;
                 let mut more = false;
                 if let Ok(event) = auth_configs.try_recv() {
@@ -243,6 +248,32 @@ impl Source {
             events,
         };
         (watch, receiver)
+    }
+}
+
+/// Runs the watch while somebody needs it, and a while longer: an AuthConfig that is replaced by another may name the
+/// same Secrets.
+async fn while_needed(watch: ListWatch<Metadata>, mut needed: Receiver<bool>, linger: Duration) {
+    loop {
+        // An error says that nobody can need it any more.
+        if needed.wait_for(|needed| *needed).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = watch.run() => return,
+            () = not_needed_for(&mut needed, linger) => watch.health.not_needed(watch.watched),
+        }
+    }
+}
+
+async fn not_needed_for(needed: &mut Receiver<bool>, linger: Duration) {
+    loop {
+        if needed.wait_for(|needed| !needed).await.is_err() {
+            return;
+        }
+        if timeout(linger, needed.wait_for(|needed| *needed)).await.is_err() {
+            return;
+        }
     }
 }
 

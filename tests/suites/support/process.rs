@@ -22,9 +22,14 @@ impl Process {
     /// Starts a program. Of the environment it gets only what it is given by name.
     pub(crate) fn start(name: &'static str, command: &mut Command, log: &Path) -> Self {
         let output = File::create(log).unwrap();
+        let given: Vec<_> = command
+            .get_envs()
+            .filter_map(|(name, value)| value.map(|value| (name.to_owned(), value.to_owned())))
+            .collect();
         let child = command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(given)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)

@@ -16,12 +16,14 @@ use super::{
     workspace,
 };
 
-/// A running `usher serve` with a folder of its own.
+/// A running `usher serve` with a folder of its own, or `usher server` in a cluster.
 #[derive(Debug)]
 pub(crate) struct Usher {
     /// None while it is down.
     process: Option<Process>,
     folder: TempDir,
+    /// None: its configuration is in its folder.
+    kubeconfig: Option<PathBuf>,
     ports: Ports,
     flags: Vec<String>,
 }
@@ -32,6 +34,7 @@ struct Ports {
     http: u16,
     health: u16,
     discovery: u16,
+    metrics: u16,
 }
 
 impl Usher {
@@ -42,16 +45,31 @@ impl Usher {
 
     /// [`start`](Self::start) with more flags.
     pub(crate) fn start_with(documents: &str, flags: &[&str]) -> Self {
-        let mut folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("config")).unwrap();
+        let usher = Self::new(None, flags.iter().map(|flag| (*flag).to_owned()).collect());
+        fs::create_dir(usher.config()).unwrap();
+        usher.write("config.yaml", documents);
+        usher.first_launch("/readyz")
+    }
+
+    /// Starts it with the configuration that is in a cluster, and waits until it is ready.
+    pub(crate) fn start_in_cluster(kubeconfig: PathBuf, flags: Vec<String>) -> Self {
+        Self::new(Some(kubeconfig), flags).first_launch("/readyz")
+    }
+
+    /// [`start_in_cluster`](Self::start_in_cluster), but waits only until it answers.
+    pub(crate) fn begin_in_cluster(kubeconfig: PathBuf, flags: Vec<String>) -> Self {
+        Self::new(Some(kubeconfig), flags).first_launch("/healthz")
+    }
+
+    fn new(kubeconfig: Option<PathBuf>, flags: Vec<String>) -> Self {
+        Self { process: None, folder: tempfile::tempdir().unwrap(), kubeconfig, ports: Ports::free(), flags }
+    }
+
+    fn first_launch(mut self, probe: &str) -> Self {
         for _ in 0..5 {
-            let ports = Ports { grpc: free_port(), http: free_port(), health: free_port(), discovery: free_port() };
-            let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-            let mut usher = Self { process: None, folder, ports, flags };
-            usher.write("config.yaml", documents);
-            match usher.launch() {
-                Ok(()) => return usher,
-                Err(PortTaken) => folder = usher.folder,
+            match self.launch(probe) {
+                Ok(()) => return self,
+                Err(PortTaken) => self.ports = Ports::free(),
             }
         }
         panic!("no free ports");
@@ -80,6 +98,31 @@ impl Usher {
         Request { host, target: "/check", headers, ..Request::default() }.send(self.ports.http)
     }
 
+    /// What it answers to probes: `/readyz`, `/healthz`, with a query or without.
+    pub(crate) fn probe(&self, target: &str) -> io::Result<Response> {
+        Request { target, ..Request::default() }.send(self.ports.health)
+    }
+
+    /// Waits until it is ready.
+    pub(crate) fn until_ready(&self) {
+        until("readiness of usher", || match self.probe("/readyz").map_err(|error| error.to_string())? {
+            answer if answer.status == 200 => Ok(()),
+            answer => Err(format!("{} {}", answer.status, answer.text())),
+        });
+    }
+
+    /// The sum of the samples on `/metrics` with this name and these labels, each written `label="value"`.
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = Request { target: "/metrics", ..Request::default() }.send(self.ports.metrics).unwrap().text();
+        let samples = page.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (found, given) = series.split_once('{').unwrap_or((series, ""));
+            let fits = found == name && labels.iter().all(|label| given.contains(label));
+            fits.then(|| value.parse::<f64>().unwrap())
+        });
+        samples.sum()
+    }
+
     /// What it printed since it was started.
     pub(crate) fn output(&self) -> String {
         self.process.as_ref().unwrap().output()
@@ -97,18 +140,25 @@ impl Usher {
 
     /// Starts it again at the same ports.
     pub(crate) fn restart(&mut self) {
-        assert!(self.process.is_none(), "it runs");
-        self.launch().unwrap_or_else(|PortTaken| panic!("a port was taken in between"));
+        self.launch("/readyz").unwrap_or_else(|PortTaken| panic!("a port was taken in between"));
     }
 
-    fn launch(&mut self) -> Result<(), PortTaken> {
-        let Ports { grpc, http, health, discovery } = self.ports;
+    /// [`restart`](Self::restart), but waits only until it answers.
+    pub(crate) fn begin_again(&mut self) {
+        self.launch("/healthz").unwrap_or_else(|PortTaken| panic!("a port was taken in between"));
+    }
+
+    fn launch(&mut self, probe: &str) -> Result<(), PortTaken> {
+        assert!(self.process.is_none(), "it runs");
+        let Ports { grpc, http, health, discovery, metrics } = self.ports;
         let mut command = Command::new(workspace::usher());
+        match &self.kubeconfig {
+            None => command.arg("serve").arg("--config").arg(self.config()),
+            Some(kubeconfig) => command.arg("server").env("KUBECONFIG", kubeconfig),
+        };
         command
-            .arg("serve")
-            .arg("--config")
-            .arg(self.config())
-            .args(["--bind-address", "127.0.0.1", "--metrics-addr", "0", "--oidc-http-port", &discovery.to_string()])
+            .args(["--bind-address", "127.0.0.1", "--oidc-http-port", &discovery.to_string()])
+            .args(["--metrics-addr", &format!("127.0.0.1:{metrics}")])
             .args(["--ext-auth-grpc-port", &grpc.to_string(), "--ext-auth-http-port", &http.to_string()])
             .args(["--health-probe-addr", &format!("127.0.0.1:{health}")])
             .args(&self.flags);
@@ -119,18 +169,27 @@ impl Usher {
                 assert!(output.to_lowercase().contains("in use"), "usher ended with {status}:\n{output}");
                 return Ok(Err(PortTaken));
             }
-            let answer = Request { target: "/readyz", ..Request::default() }.send(health);
+            let answer = Request { target: probe, ..Request::default() }.send(health);
             match answer.map_err(|error| error.to_string())? {
                 response if response.status == 200 => Ok(Ok(())),
                 response => Err(format!("{} {}", response.status, response.text())),
             }
         });
-        self.process = Some(process);
+        if ready.is_ok() {
+            self.process = Some(process);
+        }
         ready
     }
 
     fn config(&self) -> PathBuf {
         self.folder.path().join("config")
+    }
+}
+
+impl Ports {
+    fn free() -> Self {
+        let [grpc, http, health, discovery, metrics] = std::array::from_fn(|_| free_port());
+        Self { grpc, http, health, discovery, metrics }
     }
 }
 

@@ -344,6 +344,19 @@ pub(super) fn arguments(deployment: &Value) -> HashMap<&str, &str> {
     arguments.into_iter().map(|argument| argument.split_once('=').unwrap_or((argument, "true"))).collect()
 }
 
+/// The flags that a command has, by its help.
+pub(super) fn flags(command: &str) -> BTreeSet<String> {
+    let help = taken(&[command]).unwrap();
+    let options = help.lines().filter_map(|line| line.trim_start().split("--").nth(1).filter(|_| is_option(line)));
+    options.map(|rest| format!("--{}", rest.split([' ', '[', '=']).next().unwrap())).collect()
+}
+
+/// Options begin their lines: `  -h, --help`, `      --port <PORT>`.
+fn is_option(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("--") || (line.starts_with('-') && line.contains(", --"))
+}
+
 /// The help of a command, if it takes these arguments: the command line is read up to `--help`.
 fn taken(line: &[&str]) -> Result<String, String> {
     static ASKED: Mutex<BTreeMap<String, Result<String, String>>> = Mutex::new(BTreeMap::new());

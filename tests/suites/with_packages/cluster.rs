@@ -61,9 +61,10 @@ const REVIEWS: &str = r#"{
 /// Usher, serving what is in the double.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    usher: Process,
-    double: Process,
-    folder: TempDir,
+    // They end with this, in this order.
+    _usher: Process,
+    _double: Process,
+    _folder: TempDir,
     ports: Ports,
 }
 
@@ -126,7 +127,12 @@ impl Cluster {
                 }
             });
             if is_up {
-                return Self { usher, double, folder, ports: Ports { double: double_port, http, metrics } };
+                return Self {
+                    _usher: usher,
+                    _double: double,
+                    _folder: folder,
+                    ports: Ports { double: double_port, http, metrics },
+                };
             }
         }
         panic!("no free ports");

@@ -259,7 +259,7 @@ fn families() -> BTreeMap<String, BTreeSet<String>> {
     assert_eq!(cluster.check("closed.test", &[]).status, 401);
     let page = until("a leader", || {
         let page = cluster.metrics("/metrics");
-        if page.contains("leader_election_master_status{") { Ok(page) } else { Err("none") }
+        if page.contains("leader_election_master_status{") { Ok(page) } else { Err("none".to_owned()) }
     });
     let mut families: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in page.lines().chain(cluster.metrics("/server-metrics").lines()) {

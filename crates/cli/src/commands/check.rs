@@ -10,7 +10,6 @@ use clap::Args;
 use prometheus::Registry;
 use serde::Deserialize;
 use usher_compile::{Update, Workspace};
-use usher_evaluators::Secrets;
 use usher_engine::{
     HostIndex, Journal, Request, RequestParts, Verdict,
     journal::StepOutcome,
@@ -18,6 +17,7 @@ use usher_engine::{
     request::{Address, Metadata, Peer, Port, Time},
     verdict::{DenialKind, ResponseHeader},
 };
+use usher_evaluators::Secrets;
 
 use super::options::{ConfigOptions, FileOptions};
 use crate::{exit::Exit, runtime};
@@ -111,8 +111,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
 
 /// Compiles the configuration and makes the first attempts at what it needs from the network.
 async fn load(files: &FileOptions, config: &ConfigOptions) -> Result<HostIndex, String> {
-    let compiler =
-        runtime::compiler(config.for_files(), &Registry::new()).map_err(|error| crate::chain(&error))?;
+    let compiler = runtime::compiler(config.for_files(), &Registry::new()).map_err(|error| crate::chain(&error))?;
     let resources = compiler.resources.clone();
     let loaded = config.directory(&files.config).load();
     for problem in &loaded.problems {

@@ -111,7 +111,8 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
     let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
     let issuers = Arc::new(TokenIssuers::default());
     let traces = arguments.tracing.start();
-    let running = listen::listen(&arguments.listen, &decider, &issuers, &ready, &registry, &server_registry, &traces).await?;
+    let running =
+        listen::listen(&arguments.listen, &decider, &issuers, &ready, &registry, &server_registry, &traces).await?;
 
     let (sender, receiver) = mpsc::channel(16);
     let (mut watch, cluster, beside) = source.start(sender);

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::resources::LEASES;
+
 /// Who may write the Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Holder {
@@ -77,8 +79,8 @@ impl Candidate {
     pub(super) fn new_lease(&self, namespace: &str, name: &str) -> Value {
         let now = micro_time();
         json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
+            "apiVersion": LEASES.api_version,
+            "kind": LEASES.kind,
             "metadata": {"namespace": namespace, "name": name},
             "spec": {
                 "holderIdentity": self.identity,

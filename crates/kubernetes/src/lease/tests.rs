@@ -109,7 +109,7 @@ impl World {
 }
 
 async fn becomes(leadership: &mut Leadership, leads: bool) {
-    let changed = timeout(DEADLINE, leadership.wait_for(|leading| *leading == leads)).await;
+    let changed = tokio::time::timeout(DEADLINE, leadership.wait_for(|leading| *leading == leads)).await;
     assert_eq!(*changed.expect("nothing changed").expect("the election has ended"), leads);
 }
 

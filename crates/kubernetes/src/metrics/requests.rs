@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use prometheus::IntCounterVec;
 use tower::{Layer, Service};
 
@@ -57,18 +57,35 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let method = request.method().clone();
-        let count = self.count.clone();
+        let mut counting = Counting { count: self.count.clone(), method: request.method().clone(), status: None };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
-            if let Some(requests) = &count.requests {
-                let status = answer.as_ref().map(Response::status).ok();
-                let code = status.as_ref().map_or("<error>", |status| status.as_str());
-                requests.with_label_values(&[code, method.as_str(), &count.host]).inc();
-            }
+            counting.answered(answer.as_ref().map(Response::status).ok());
             answer
         })
+    }
+}
+
+/// A request that is counted when it has ended, be it that nobody waits for the answer any more.
+struct Counting {
+    count: CountRequests,
+    method: Method,
+    status: Option<StatusCode>,
+}
+
+impl Counting {
+    fn answered(&mut self, status: Option<StatusCode>) {
+        self.status = status;
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        if let Some(requests) = &self.count.requests {
+            let code = self.status.as_ref().map_or("<error>", |status| status.as_str());
+            requests.with_label_values(&[code, self.method.as_str(), &self.count.host]).inc();
+        }
     }
 }
 
@@ -86,6 +103,7 @@ mod tests {
         let api = service_fn(|request: Request<u16>| async move {
             match *request.body() {
                 0 => Err("no connection"),
+                1 => std::future::pending().await,
                 status => Ok(Response::builder().status(status).body(()).unwrap()),
             }
         });
@@ -94,8 +112,15 @@ mod tests {
             let request = Request::builder().method(method).body(status).unwrap();
             let _ = client.ready().await.unwrap().call(request).await;
         }
+        // Nobody waits for this one.
+        let silent = Request::builder().method("GET").body(1).unwrap();
+        let mut asked = client.ready().await.unwrap().call(silent);
+        assert!(futures_util::poll!(&mut asked).is_pending());
+        drop(asked);
         let page = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
-        for (code, method, count) in [("200", "GET", 2), ("409", "PATCH", 1), ("<error>", "PUT", 1)] {
+        for (code, method, count) in
+            [("200", "GET", 2), ("409", "PATCH", 1), ("<error>", "PUT", 1), ("<error>", "GET", 1)]
+        {
             let line = format!(
                 "rest_client_requests_total{{code=\"{code}\",host=\"10.0.0.1:443\",method=\"{method}\"}} {count}\n"
             );

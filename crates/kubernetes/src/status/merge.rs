@@ -1,12 +1,10 @@
 //! What the status of an AuthConfig becomes, out of what it ought to be and what it is.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use usher_api::{AuthConfigCondition, AuthConfigStatus};
 
-use super::Observed;
-
 /// The types of the conditions that are this server's. Those of others stay as they are.
-const OWN_CONDITIONS: [&str; 3] = ["Available", "Ready", "HostConflict"];
+const OWN_CONDITIONS: [&str; 4] = ["Available", "Ready", "HostConflict", "Warnings"];
 
 /// Whether nothing has to be written.
 ///
@@ -61,15 +59,11 @@ fn at(condition: &AuthConfigCondition, time: &str) -> AuthConfigCondition {
     AuthConfigCondition { last_transition_time: Some(time.to_owned()), ..condition.clone() }
 }
 
-/// The merge patch that makes `status` be this, of the version of the object that was observed and of no other.
-pub(super) fn patch(status: &AuthConfigStatus, observed: &Observed) -> Value {
+/// The merge patch that makes `status` be this, of this version of the object and of no other.
+pub(super) fn patch(status: &AuthConfigStatus, resource_version: &str) -> Value {
     let AuthConfigStatus { conditions, summary, observed_generation, served_generation } = status;
-    let given = |text: &str| (!text.is_empty()).then(|| Value::from(text));
-    let versions = [("uid", given(&observed.uid)), ("resourceVersion", given(&observed.resource_version))];
-    let metadata: Map<_, _> =
-        versions.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     json!({
-        "metadata": metadata,
+        "metadata": {"resourceVersion": resource_version},
         // In a merge patch `null` removes a member, and a list replaces the whole list.
         "status": {
             "conditions": conditions,
@@ -220,11 +214,10 @@ mod tests {
 
     #[test]
     fn a_patch_is_for_one_version_and_removes_what_is_not_to_be_there() {
-        let observed = Observed { uid: "u1".to_owned(), resource_version: "7".to_owned(), status: None };
         let desired = AuthConfigStatus { served_generation: None, summary: None, ..status(&[READY]) };
-        let patch = patch(&merged(&desired, None, NOW), &observed);
+        let patch = patch(&merged(&desired, None, NOW), "7");
         let expected = json!({
-            "metadata": {"uid": "u1", "resourceVersion": "7"},
+            "metadata": {"resourceVersion": "7"},
             "status": {
                 "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": NOW, "reason": "Reconciled"}],
                 "summary": null,

@@ -84,7 +84,8 @@ impl Queue {
         self.leading = leading;
         for (key, entry) in &mut self.entries {
             entry.forget_own_write();
-            if leading && entry.is_complete() {
+            // What is being written is looked at when that has ended.
+            if leading && entry.is_complete() && !entry.is_being_written() {
                 plan(&mut self.due, &self.metrics, key, entry, now, now);
             } else {
                 unplan(&mut self.due, &self.metrics, key, entry, now);
@@ -154,7 +155,7 @@ impl Queue {
                 self.written(&key, *base, answer);
                 Outcome::Success
             }
-            Err(failure) => self.failed(&key, &failure, now),
+            Err(failure) => self.failed(&key, &base, &failure, now),
         };
         let controller = self.metrics.authconfig_status();
         controller.reconciled(1, now.saturating_duration_since(begin), outcome);
@@ -165,7 +166,7 @@ impl Queue {
     }
 
     fn written(&mut self, key: &Key, base: Base, answer: Observed) {
-        self.away = (0, None);
+        self.answered(&base);
         if self.forbidden.remove(&key.namespace).is_some() {
             tracing::info!(namespace = %key.namespace, "the status of AuthConfigs can be written again");
         }
@@ -184,16 +185,30 @@ impl Queue {
         }
     }
 
-    fn failed(&mut self, key: &Key, failure: &Failure, now: Instant) -> Outcome {
+    /// The API is there, unless a later answer has said that it is not.
+    fn answered(&mut self, base: &Base) {
+        let (_, until) = self.away;
+        if until.is_none_or(|until| base.begin() >= until) {
+            self.away = (0, None);
+        }
+    }
+
+    fn failed(&mut self, key: &Key, base: &Base, failure: &Failure, now: Instant) -> Outcome {
+        if !failure.is_of_the_api() {
+            self.answered(base);
+        }
         let Some(entry) = self.entries.get_mut(key) else { return Outcome::Error };
-        let (retry_after, status) = match failure {
-            Failure::Away(_) => (None, None),
-            Failure::Refused { status, retry_after, .. } => (*retry_after, Some(*status)),
-        };
-        let (namespace, name) = (&key.namespace, &key.name);
+        let Key { namespace, name } = key;
         let failures = entry.failed();
-        match status {
+        let refused = now + failure.at_least(jittered(REFUSED.pause(failures)));
+        match failure.status() {
+            // The watch may have been quicker, and have told of another version or of another object of this name.
+            Some(StatusCode::NOT_FOUND | StatusCode::CONFLICT) if entry.has_news_since(base) => {
+                entry.put_off(refused);
+                Outcome::Requeue
+            }
             Some(StatusCode::NOT_FOUND) => {
+                tracing::debug!(%namespace, %name, error = %failure, "there is no such AuthConfig any more");
                 entry.observe(None);
                 Outcome::Requeue
             }
@@ -201,7 +216,7 @@ impl Queue {
                 entry.await_news(now + jittered(OUTDATED.pause(failures)));
                 Outcome::Requeue
             }
-            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            Some(StatusCode::FORBIDDEN) => {
                 let until = now + jittered(FORBIDDEN);
                 entry.put_off(until);
                 if self.forbidden.insert(Arc::clone(namespace), until).is_none() {
@@ -209,31 +224,14 @@ impl Queue {
                 }
                 Outcome::TerminalError
             }
-            None
-            | Some(
-                StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::BAD_GATEWAY
-                | StatusCode::SERVICE_UNAVAILABLE
-                | StatusCode::GATEWAY_TIMEOUT,
-            ) => {
-                let times = self.away.0.saturating_add(1);
-                let pause = jittered(AWAY.pause(times)).max(retry_after.unwrap_or_default());
-                self.away = (times, Some(now + pause));
-                entry.put_off(now + jittered(REFUSED.pause(failures)));
+            _ => {
+                let times =
+                    if failure.is_of_the_api() { put_off_all(&mut self.away, base, failure, now) } else { failures };
+                entry.put_off(refused);
                 if times == 1 {
                     tracing::warn!(%namespace, %name, error = %failure, "status not written; will try again");
                 } else {
-                    tracing::debug!(%namespace, %name, error = %failure, ?pause, "status not written; will try again");
-                }
-                Outcome::Error
-            }
-            Some(_) => {
-                let pause = jittered(REFUSED.pause(failures)).max(retry_after.unwrap_or_default());
-                entry.put_off(now + pause);
-                if failures == 1 {
-                    tracing::warn!(%namespace, %name, error = %failure, "status not written; will try again");
-                } else {
-                    tracing::debug!(%namespace, %name, error = %failure, ?pause, "status not written; will try again");
+                    tracing::debug!(%namespace, %name, error = %failure, times, "status not written; will try again");
                 }
                 Outcome::Error
             }
@@ -265,6 +263,17 @@ impl Queue {
             }
         }
     }
+}
+
+/// Leaves the API in peace for some time. Returns how often that was in a row; writes that were under way together count
+/// once.
+fn put_off_all(away: &mut (u32, Option<Instant>), base: &Base, failure: &Failure, now: Instant) -> u32 {
+    let (before, until) = *away;
+    let again = until.is_none_or(|until| base.begin() >= until);
+    let times = if again { before.saturating_add(1) } else { before };
+    let pause = now + failure.at_least(jittered(AWAY.pause(times)));
+    *away = (times, Some(until.map_or(pause, |until| until.max(pause))));
+    times
 }
 
 /// Has an entry looked at, at this time if that suits it.

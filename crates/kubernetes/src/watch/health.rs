@@ -47,7 +47,7 @@ impl fmt::Display for Watched {
 /// How one watch is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum WatchState {
-    /// Nobody needs it yet.
+    /// Nobody needs it.
     #[default]
     NotNeeded,
     /// It is being set up, or the first list is being read.
@@ -103,6 +103,12 @@ impl Health {
     /// The watch is wanted.
     pub(super) fn connecting(&self, watched: Watched) {
         *self.cell(watched) = WatchState::Connecting { since: SystemTime::now() };
+        self.measure();
+    }
+
+    /// The watch is no longer wanted.
+    pub(super) fn not_needed(&self, watched: Watched) {
+        *self.cell(watched) = WatchState::NotNeeded;
         self.measure();
     }
 
@@ -174,6 +180,9 @@ mod tests {
         assert_eq!(health.state(Watched::NamedSecrets), WatchState::Failing { since, reason: "second".to_owned() });
         assert!(!health.connected());
         health.works(Watched::NamedSecrets);
+        assert!(health.connected());
+        health.fails(Watched::NamedSecrets, "third".to_owned());
+        health.not_needed(Watched::NamedSecrets);
         assert!(health.connected());
     }
 }

@@ -1,7 +1,7 @@
 //! A list, and then every change: for as long as somebody listens.
 //!
 //! ```text
-//!            ┌─────────────── 410: the version is too old, or refused again and again ──────────────┐
+//!            ┌─────── the version is too old (410), is not understood, or is refused again and again ──┐
 //!            ▼                                                                                      │
 //!          list ── Restart, Listed…, Complete ──► watch from its version ── Changed, Deleted… ──────┤
 //!            ▲ ▲                                   ▲                │                               │
@@ -19,18 +19,17 @@ use std::{
 use http::StatusCode;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
+    collection::{Collection, Page},
     health::{Health, Watched},
-    request::{Cause, Collection, Failure, Line, Page},
+    lines::Line,
 };
 use crate::{
     Cluster,
     backoff::{Backoff, jittered},
+    exchange::{Cause, Failure, in_time},
 };
 
 /// What happens to the objects of a collection.
@@ -109,6 +108,8 @@ pub(super) struct Timing {
     pub(super) silence: Duration,
     /// Between attempts.
     pub(super) backoff: Backoff,
+    /// How long a watch goes on that nobody needs any more.
+    pub(super) linger: Duration,
 }
 
 impl Default for Timing {
@@ -119,6 +120,7 @@ impl Default for Timing {
             watch_seconds: 60,
             silence: Duration::from_secs(10),
             backoff: Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(30) },
+            linger: Duration::from_secs(60),
         }
     }
 }
@@ -164,11 +166,11 @@ pub(super) struct ListWatch<T> {
     pub(super) events: mpsc::Sender<Event<T>>,
 }
 
-/// How a watch ended.
+/// How a watch, or a list, ended.
 enum Ended {
     /// Go on from this version.
     At(String),
-    /// The version is of no use: read the list.
+    /// There is no going on from any version that is known: read the list.
     TooOld,
 }
 
@@ -186,15 +188,16 @@ impl From<Failure> for Interruption {
 }
 
 impl<T: Item> ListWatch<T> {
-    /// Runs until nobody listens any more.
-    pub(super) async fn run(self) {
+    /// Runs until nobody listens any more. Begins with a list, each time that it is called.
+    pub(super) async fn run(&self) {
         self.health.connecting(self.watched);
         let mut version: Option<String> = None;
         let mut page_size = PAGE_SIZE;
-        // In a row: of any kind, and refusals of watches and lists.
+        // In a row: of any kind, and refusals that have to do with what was asked.
         let (mut failures, mut refusals) = (0, 0);
         loop {
             let mut well = false;
+            let mut retry_after = None;
             let result = match &version {
                 None => self.list(page_size).await.map(Ended::At),
                 Some(version) => self.watch(version, &mut well).await,
@@ -227,15 +230,17 @@ impl<T: Item> ListWatch<T> {
                 }
                 Err(Interruption::Failed(failure)) => {
                     failures += 1;
-                    refusals += u32::from(failure.status().is_some());
+                    refusals += u32::from(failure.status().is_some() && !failure.is_of_the_api());
+                    retry_after = failure.retry_after;
                     if refusals >= REFUSALS {
                         (version, refusals) = (None, 0);
                     }
                     self.health.fails(self.watched, failure.text);
                 }
             }
+            let pause = jittered(self.timing.backoff.pause(failures)).max(retry_after.unwrap_or_default());
             tokio::select! {
-                () = tokio::time::sleep(jittered(self.timing.backoff.pause(failures))) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.events.closed() => return,
             }
         }
@@ -246,12 +251,8 @@ impl<T: Item> ListWatch<T> {
         let mut continue_token = None;
         self.tell(Event::Restart).await?;
         loop {
-            let page: Page<T> = self
-                .in_time(async {
-                    let client = self.cluster.client().await.map_err(Failure::from)?;
-                    self.collection.page(client, page_size, continue_token.take()).await
-                })
-                .await?;
+            let page = self.collection.page(&self.cluster, page_size, continue_token.take());
+            let page: Page<T> = in_time(self.timing.answer, page).await?;
             self.progress.made();
             let mut items = page.items.unwrap_or_default().into_iter();
             loop {
@@ -260,31 +261,25 @@ impl<T: Item> ListWatch<T> {
                     break;
                 }
                 self.tell(Event::Listed(some)).await?;
+                self.progress.made();
             }
             continue_token = page.metadata.continue_token.filter(|token| !token.is_empty());
             if continue_token.is_some() {
                 continue;
             }
             let version = page.metadata.resource_version.filter(|version| !version.is_empty());
-            let version = version.ok_or_else(|| Failure {
-                cause: Cause::Unreadable,
-                text: "the list has no `metadata.resourceVersion`".to_owned(),
-            })?;
+            let version =
+                version.ok_or_else(|| Failure::new(Cause::Unreadable, "the list has no `metadata.resourceVersion`"))?;
             self.tell(Event::Complete).await?;
             return Ok(version);
         }
     }
 
-    /// Tells every change after this version. Says whether it went well: it lasted, or told something.
+    /// Tells every change after this version. Says whether it went well: it lasted, or came to another version.
     async fn watch(&self, version: &str, well: &mut bool) -> Result<Ended, Interruption> {
         let begun = Instant::now();
-        let lines = self
-            .in_time(async {
-                let client = self.cluster.client().await.map_err(Failure::from)?;
-                self.collection.watch(client, version, self.timing.watch_seconds).await
-            })
-            .await;
-        let mut lines = match lines {
+        let lines = self.collection.watch(&self.cluster, version, self.timing.watch_seconds);
+        let mut lines = match in_time(self.timing.answer, lines).await {
             Ok(lines) => lines,
             Err(failure) if is_too_old(failure.status()) => return Ok(Ended::TooOld),
             Err(failure) => return Err(failure.into()),
@@ -298,9 +293,17 @@ impl<T: Item> ListWatch<T> {
                 line = lines.next(silence) => line,
                 () = self.events.closed() => return Err(Interruption::Unheard),
             };
-            let Some(line) = line else {
-                *well |= begun.elapsed() >= SHORT;
-                return Ok(Ended::At(version));
+            let line = match line {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    *well |= begun.elapsed() >= SHORT;
+                    return Ok(Ended::At(version));
+                }
+                Err(failure) => {
+                    // It would come again and again; a list, which may be longer, goes past it.
+                    tracing::warn!(watch = %self.watched, reason = %failure, "an object is too large to be watched");
+                    return Ok(Ended::TooOld);
+                }
             };
             if line.trim_ascii().is_empty() {
                 continue;
@@ -317,11 +320,13 @@ impl<T: Item> ListWatch<T> {
                 }
                 let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 let text = format!("the watch was ended with HTTP {status}");
-                return Err(Failure { cause: Cause::Refused(status), text }.into());
+                return Err(Failure::new(Cause::Refused(status), text).into());
             }
-            *well = true;
             match object.resource_version() {
-                Some(next) if !next.is_empty() => next.clone_into(&mut version),
+                Some(next) if !next.is_empty() => {
+                    *well |= next != version;
+                    next.clone_into(&mut version);
+                }
                 _ => return Ok(Ended::TooOld),
             }
             match kind.as_str() {
@@ -330,11 +335,6 @@ impl<T: Item> ListWatch<T> {
                 _ => {}
             }
         }
-    }
-
-    async fn in_time<V>(&self, answer: impl Future<Output = Result<V, Failure>>) -> Result<V, Failure> {
-        let limit = self.timing.answer;
-        timeout(limit, answer).await.unwrap_or_else(|_| Err(Failure::timed_out(limit)))
     }
 
     async fn tell(&self, event: Event<T>) -> Result<(), Interruption> {

@@ -6,8 +6,10 @@
 //!   watch of metadata ┴ a hint ────┘  another version than the one that was answered; gone
 //! ```
 //!
-//! Only the answer to a `GET` is told. It is what is there now, so the order in which hints come does not matter; a hint
-//! that comes while one is under way makes another one, unless the answer is what the hint was about.
+//! Only the answer to a `GET` (`asking`) is told. It is what is there now, so the order in which hints come does not
+//! matter; a hint that comes while one is under way makes another one, unless the answer is what the hint was about.
+
+mod asking;
 
 use std::{
     collections::HashMap,
@@ -15,28 +17,18 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
-use tokio::{
-    sync::{Notify, Semaphore, mpsc},
-    time::timeout,
-};
+use tokio::sync::{Notify, mpsc, watch};
 use usher_api::{Secret, SecretName};
 use usher_source::Change;
 
+pub(super) use self::asking::Asking;
 use super::{
     known::{Fingerprint, Fingerprints},
     list_watch::{Event, Metadata},
-    request::{self, Failure},
     told::{fingerprint_of, read_secret},
 };
-use crate::{
-    Cluster,
-    backoff::{Backoff, jittered},
-};
-
-/// How many Secrets are asked for at a time.
-const CONCURRENCY: usize = 16;
+use crate::exchange::Failure;
 
 /// Says which Secrets AuthConfigs name.
 ///
@@ -69,8 +61,8 @@ pub(super) struct Followed {
     entries: Mutex<Entries>,
     /// Names to ask for. Each is there at most once.
     wanted: mpsc::UnboundedSender<Wanted>,
-    /// The first Secret is followed.
-    pub(super) first: Notify,
+    /// Whether any Secret is followed.
+    any: watch::Sender<bool>,
     /// The server answers again.
     answers_again: Notify,
     fingerprints: Fingerprints,
@@ -139,15 +131,20 @@ impl Version {
 struct Outcome {
     /// To be told.
     news: Option<Option<Arc<Secret>>>,
-    /// It is to be tried again later.
-    later: bool,
+    /// It is to be tried again, not before the API wants that.
+    later: Option<Duration>,
 }
 
 impl Followed {
     pub(super) fn new(fingerprints: Fingerprints) -> (Arc<Self>, mpsc::UnboundedReceiver<Wanted>) {
         let (wanted, receiver) = mpsc::unbounded_channel();
-        let (entries, first, answers_again) = (Mutex::default(), Notify::new(), Notify::new());
-        (Arc::new(Self { entries, wanted, first, answers_again, fingerprints }), receiver)
+        let (entries, any, answers_again) = (Mutex::default(), watch::Sender::new(false), Notify::new());
+        (Arc::new(Self { entries, wanted, any, answers_again, fingerprints }), receiver)
+    }
+
+    /// Whether any Secret is followed, now and as it changes.
+    pub(super) fn any(&self) -> watch::Receiver<bool> {
+        self.any.subscribe()
     }
 
     fn follow(&self, name: SecretName) {
@@ -168,13 +165,15 @@ impl Followed {
             complained: false,
         };
         entries.by_name.insert(name.clone(), entry);
+        self.any.send_replace(true);
         drop(entries);
         self.want(name, number);
-        self.first.notify_one();
     }
 
     fn forget(&self, name: &SecretName) {
-        self.entries().by_name.remove(name);
+        let mut entries = self.entries();
+        entries.by_name.remove(name);
+        self.any.send_replace(!entries.by_name.is_empty());
     }
 
     /// Takes what a snapshot remembers; it counts for each Secret until the server has answered. What the server has
@@ -272,28 +271,29 @@ impl Followed {
     fn answered(&self, wanted: &Wanted, result: Result<Option<Arc<Secret>>, Failure>) -> Option<Outcome> {
         let mut entries = self.entries();
         let entry = entries.by_name.get_mut(&wanted.name).filter(|entry| entry.number == wanted.number)?;
-        let (secret, refused) = match result {
+        let (secret, later) = match result {
             Ok(secret) => {
                 entry.complained = false;
-                (secret, false)
+                (secret, None)
             }
             Err(failure) => {
                 // That the server is away is told by the watches.
-                if failure.status().is_some() && !entry.complained {
+                if !failure.is_of_the_api() && !entry.complained {
                     entry.complained = true;
                     tracing::warn!(secret = %wanted.name, reason = %failure, "a Secret that an AuthConfig names cannot be read");
                 }
+                let later = Some(failure.at_least(Duration::ZERO));
                 if failure.status() != Some(StatusCode::FORBIDDEN) {
-                    return Some(Outcome { news: None, later: true });
+                    return Some(Outcome { news: None, later });
                 }
                 // The permission may be given later, and nobody tells.
-                (None, true)
+                (None, later)
             }
         };
         let version = self.version_of(secret.as_deref());
         let news = (!entry.told.is(version)).then_some(secret);
         entry.told = version;
-        Some(Outcome { news, later: refused })
+        Some(Outcome { news, later })
     }
 
     /// The answer was told. Says whether that is all: no hint says something else.
@@ -308,78 +308,5 @@ impl Followed {
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Asks for what is wanted.
-pub(super) struct Asking {
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) followed: Arc<Followed>,
-    /// Secrets of other namespaces are not there.
-    pub(super) namespace: Option<String>,
-    pub(super) limit: Duration,
-    pub(super) backoff: Backoff,
-    pub(super) answers: mpsc::Sender<Answer>,
-}
-
-impl Asking {
-    /// Runs until nobody listens any more.
-    pub(super) async fn run(self, mut wanted: mpsc::UnboundedReceiver<Wanted>) {
-        let slots = Semaphore::new(CONCURRENCY);
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                Some(wanted) = wanted.recv() => under_way.push(self.ask_until_answered(wanted, &slots)),
-                Some(()) = under_way.next() => {}
-                () = self.answers.closed() => return,
-            }
-        }
-    }
-
-    async fn ask_until_answered(&self, wanted: Wanted, slots: &Semaphore) {
-        if let Some(restored) = self.followed.take_restored(&wanted) {
-            self.tell(&wanted, restored).await;
-        }
-        let mut failures = 0;
-        loop {
-            let result = {
-                // It is never closed.
-                let Ok(_slot) = slots.acquire().await else { return };
-                self.ask(&wanted.name).await
-            };
-            let Some(Outcome { news, later }) = self.followed.answered(&wanted, result) else { return };
-            if let Some(secret) = news {
-                self.tell(&wanted, secret).await;
-            }
-            if later {
-                failures += 1;
-                tokio::select! {
-                    () = tokio::time::sleep(jittered(self.backoff.pause(failures))) => {}
-                    () = self.followed.answers_again.notified() => {}
-                }
-            } else if self.followed.finished(&wanted) {
-                return;
-            } else {
-                failures = 0;
-            }
-        }
-    }
-
-    async fn ask(&self, name: &SecretName) -> Result<Option<Arc<Secret>>, Failure> {
-        let elsewhere = self.namespace.as_deref().is_some_and(|namespace| *namespace != *name.namespace);
-        if elsewhere || !request::is_name(&name.namespace) || !request::is_name(&name.name) {
-            return Ok(None);
-        }
-        let answer = timeout(self.limit, async {
-            let client = self.cluster.client().await.map_err(Failure::from)?;
-            request::secret(client, name).await
-        });
-        let answer = answer.await.unwrap_or_else(|_| Err(Failure::timed_out(self.limit)))?;
-        Ok(answer.and_then(read_secret).map(Arc::new))
-    }
-
-    async fn tell(&self, Wanted { name, number }: &Wanted, secret: Option<Arc<Secret>>) {
-        // An error says that nobody listens any more.
-        let _ = self.answers.send(Answer { name: name.clone(), number: *number, secret }).await;
     }
 }

@@ -39,11 +39,15 @@ impl Place {
     }
 
     fn write(&self, cluster: &Value) {
+        self.write_with_user(cluster, &json!({"token": "ours"}));
+    }
+
+    fn write_with_user(&self, cluster: &Value, user: &Value) {
         let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "c", "cluster": cluster}],
-            "users": [{"name": "u", "user": {"token": "ours"}}],
+            "users": [{"name": "u", "user": user}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
             "current-context": "x",
         });
@@ -143,7 +147,7 @@ async fn what_is_no_review_is_an_error() {
             "the answer is not a TokenReview (line 1, column 33)",
         ),
         (Reply::text(201, &"[".repeat(5000)), "the answer is not a TokenReview (line 1, column 2)"),
-        (Reply::json(201, &large), "length limit exceeded"),
+        (Reply::json(201, &large), "the answer has more than 1048576 bytes"),
         (
             Reply::json(500, &status("R", &"x".repeat(600))),
             &format!("HTTP 500 Internal Server Error: R: {}", "x".repeat(500)),
@@ -165,6 +169,40 @@ async fn a_silent_api_is_not_waited_for() {
     assert_eq!(detail(error, "kubernetes API timed out"), "TokenReview: no answer within 50ms");
     api.set(Reply::json(201, &json!({"status": {"authenticated": false}})));
     assert_eq!(place.token_review(None).await, Ok(json!({"authenticated": false, "user": {}})));
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_knows_is_no_failure() {
+    // What a real API server says: that it is not authenticated is not written.
+    let answer = json!({"status": {"user": {}, "error": "invalid bearer token"}});
+    let api = Api::start(Reply::json(201, &answer)).await;
+    let place = Place::of(json!({"server": api.url}));
+    assert_eq!(place.token_review(None).await, Ok(json!({"authenticated": false, "user": {}})));
+}
+
+#[tokio::test]
+async fn a_program_for_credentials_that_takes_its_time_is_started_once() {
+    let api = Api::start(Reply::json(201, &json!({"status": {"authenticated": true}}))).await;
+    let place = Place::empty();
+    let (started, go) = (place.folder.path().join("started"), place.folder.path().join("go"));
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "ours"},
+    });
+    let script = format!(
+        "echo once >> {}; until test -e {}; do sleep 0.01; done; echo '{credential}'",
+        started.display(),
+        go.display()
+    );
+    let exec = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script]});
+    place.write_with_user(&json!({"server": api.url}), &json!({"exec": exec}));
+    for _ in 0..3 {
+        let error = place.token_review(Some(Duration::from_millis(50))).await.unwrap_err();
+        assert_eq!(error.reason, "kubernetes API timed out");
+    }
+    assert_eq!(std::fs::read_to_string(started).unwrap(), "once\n");
+    std::fs::write(go, "").unwrap();
+    assert!(place.token_review(None).await.is_ok());
+    assert_eq!(api.requests().remove(0).headers["authorization"], "Bearer ours");
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,6 +91,10 @@ enum Refusal {
 
 fn try_open(path: &Path) -> Result<Database, Refusal> {
     let failure = |error: io::Error| Refusal::Other(failed(path, "opened", &redb::Error::Io(error)));
+    // Whoever put a link there decides what is read, and whose permissions are changed.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        return Err(failure(io::Error::other("it is a symbolic link")));
+    }
     let file = open_file(path).map_err(failure)?;
     let kind = file.metadata().map_err(failure)?.file_type();
     if !kind.is_file() {

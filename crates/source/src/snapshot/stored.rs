@@ -35,7 +35,19 @@ pub(super) fn secret(secret: &Secret) -> Vec<u8> {
 /// The AuthConfig, and what is wrong with the row if it cannot be read.
 ///
 /// There is always a document, of that name: its hosts, as far as they can be read, must not be left to others.
+///
+/// One that cannot be served is of no version that a source could know again: the source has to tell it anew, since what
+/// was wrong with it may be right by then.
 pub(super) fn read_auth_config(namespace: &str, name: &str, row: &[u8]) -> (AuthConfigDocument, Option<String>) {
+    let (mut document, problem) = read_row(namespace, name, row);
+    if document.result.is_err() {
+        document.metadata.generation = None;
+        document.metadata.resource_version = None;
+    }
+    (document, problem)
+}
+
+fn read_row(namespace: &str, name: &str, row: &[u8]) -> (AuthConfigDocument, Option<String>) {
     let refused = |message: &str| vec![Problem { path: String::new(), line: None, message: message.to_owned() }];
     let Ok(value) = serde_json::from_slice::<Value>(row) else {
         let message = "it is not JSON";

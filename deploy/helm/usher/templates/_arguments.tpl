@@ -59,7 +59,7 @@
 {{- $arguments = append $arguments "--enable-leader-election" }}
 {{- end }}
 {{- if .Values.snapshot.enabled }}
-{{- $arguments = append $arguments "--snapshot-dir=/var/lib/usher" }}
+{{- $arguments = append $arguments "--snapshot-dir=/var/lib/usher/snapshot" }}
 {{- end }}
 {{- $arguments = append $arguments (printf "--shutdown-grace=%d" (int .Values.shutdownGraceSeconds)) }}
 {{- with .Values.tracing }}

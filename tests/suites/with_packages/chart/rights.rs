@@ -87,7 +87,7 @@ fn what_it_asks_the_api_server_it_may_ask() {
         let rendered = rendered.unwrap();
         let cluster = Cluster::start(&texts(at(container(rendered.deployment()), "args")));
         assert_eq!(cluster.check("open.test", &[]).status, 200);
-        assert_eq!(cluster.check("closed.test", &[("authorization", "APIKEY secret")]).status, 200);
+        assert_eq!(cluster.check("closed.test", &[("authorization", "Bearer secret")]).status, 200);
         assert_eq!(cluster.check("reviewed.test", &[("authorization", "Bearer token")]).status, 200);
         let calls = until("all kinds of requests", || {
             let calls = cluster.calls();

@@ -1,11 +1,14 @@
 //! Values: each has an effect, and those that make no sense are refused.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{packages, python},
+    super::{
+        agreement::{arguments, flags},
+        packages, python,
+    },
     Rendered, everything, everything_else, render, yaml,
 };
 use crate::support::workspace::root;
@@ -40,6 +43,17 @@ fn every_value_has_an_effect() {
         let is_kept = is_kept || ["rbac/create", "serviceAccount/create"].contains(&leaf.as_str());
         assert!(has_effect || is_kept, "`{leaf}` has no effect, or the sets do not say another value for it");
     }
+}
+
+#[test]
+fn every_flag_has_a_value() {
+    let (Some(one), Some(other)) = (everything(), everything_else()) else { return };
+    let Some(rendered) = render(&[one, other]) else { return };
+    let rendered: Vec<_> = rendered.into_iter().map(Result::unwrap).collect();
+    let set: BTreeSet<_> = rendered.iter().flat_map(|rendered| arguments(rendered.deployment()).into_keys()).collect();
+    let missing: Vec<_> = flags("server").into_iter().filter(|flag| !set.contains(flag.as_str())).collect();
+    // Pods listen at all of their addresses, and are configured by the cluster.
+    assert_eq!(missing, ["--bind-address", "--config", "--help", "--version"]);
 }
 
 /// The paths of values that have no values below them.

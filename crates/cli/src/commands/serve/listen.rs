@@ -10,7 +10,8 @@ use std::{
 use clap::Args;
 use prometheus::Registry;
 use usher_server::{
-    ClientCertificates, Listener, ListenerSettings, Metrics, Running, Tls, TlsSettings, Tracing, admin, ext_authz, oidc, raw_http,
+    ClientCertificates, Listener, ListenerSettings, Metrics, Running, Tls, TlsSettings, Tracing, admin, ext_authz,
+    oidc, raw_http,
 };
 
 use super::Error;
@@ -126,7 +127,8 @@ pub(super) async fn listen(
         bind("grpc auth", options.ext_auth_grpc_port.or_default("ext-auth-grpc-port", 50051), at, grpc_tls).await?;
     let http =
         bind("http auth", options.ext_auth_http_port.or_default("ext-auth-http-port", 5001), at, http_tls).await?;
-    let discovery = bind("http oidc", options.oidc_http_port.or_default("oidc-http-port", 8083), at, discovery_tls(options)?)
+    let discovery =
+        bind("http oidc", options.oidc_http_port.or_default("oidc-http-port", 8083), at, discovery_tls(options)?)
             .await?;
     let metrics_listener = bind_address("metrics", options.metrics_addr).await?;
     let health = bind_address("health", options.health_probe_addr).await?;
@@ -134,7 +136,8 @@ pub(super) async fn listen(
     let readiness: Arc<dyn usher_server::Readiness> = ready.clone();
     let mut running = Vec::new();
     running.extend(grpc.map(|listener| {
-        let settings = ext_authz::Settings { timeout, error_response: options.error_response, tracing: tracing.clone() };
+        let settings =
+            ext_authz::Settings { timeout, error_response: options.error_response, tracing: tracing.clone() };
         ext_authz::serve(listener, Arc::clone(decider), Arc::clone(&readiness), Arc::clone(&metrics), settings)
     }));
     running.extend(http.map(|listener| {

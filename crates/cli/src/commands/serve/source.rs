@@ -100,7 +100,9 @@ impl Source {
             ("snapshot-dir", !options.snapshot_dir.is_empty()),
         ] {
             if given {
-                return Err(format!("`--{flag}` is for configuration from a cluster: it does not go with `--config`").into());
+                return Err(
+                    format!("`--{flag}` is for configuration from a cluster: it does not go with `--config`").into()
+                );
             }
         }
         Ok(Self::Directory(config.directory(paths)))
@@ -109,7 +111,9 @@ impl Source {
     /// How what the source tells is compiled.
     pub(super) fn compiler_options(&self, config: &ConfigOptions, options: &ClusterOptions) -> CompilerOptions {
         match self {
-            Self::Directory(_) => CompilerOptions { kubernetes: options.limited(config.reviews()), ..config.for_files() },
+            Self::Directory(_) => {
+                CompilerOptions { kubernetes: options.limited(config.reviews()), ..config.for_files() }
+            }
             Self::Cluster(source) => {
                 // Loopback is the pod itself, and those who write AuthConfigs are not those who run it.
                 config.compiler_options(options.limited(Some(source.cluster.clone() as Arc<dyn Reviews>)), false)
@@ -177,15 +181,15 @@ impl ClusterSource {
             folder => Some(SnapshotKeeper::open(folder.as_ref())?),
         };
         let settings = status::Settings::default();
-        let (writer, status) =
-            status::Writer::new(Arc::clone(&cluster), leadership, Arc::clone(&metrics), &settings);
+        let (writer, status) = status::Writer::new(Arc::clone(&cluster), leadership, Arc::clone(&metrics), &settings);
         let watched = watch::Options {
             watch_namespace: config.namespace(),
             auth_config_label_selector: config.auth_config_label_selector.clone(),
             secret_label_selector: config.secret_label_selector.clone(),
         };
-        let source = watch::Source::new(Arc::clone(&cluster), watched, Some(status.clone()), Some(Arc::clone(&metrics)));
-        let side = ClusterSide { follow: source.follow(), status, metrics, snapshot };
+        let source =
+            watch::Source::new(Arc::clone(&cluster), watched, Some(status.clone()), Some(Arc::clone(&metrics)));
+        let side = ClusterSide { follow: source.follow(), status, metrics, health: source.health(), snapshot };
         Ok(Self { cluster, source, writer, side, election })
     }
 }
@@ -193,7 +197,8 @@ impl ClusterSource {
 impl ClusterOptions {
     /// The Kubernetes API for rules, which may ask only so often.
     fn limited(&self, reviews: Option<Arc<dyn Reviews>>) -> Kubernetes {
-        let burst = NonZeroU32::new(self.kube_client_burst.or_default("kube-client-burst", 30)).unwrap_or(NonZeroU32::MIN);
+        let burst =
+            NonZeroU32::new(self.kube_client_burst.or_default("kube-client-burst", 30)).unwrap_or(NonZeroU32::MIN);
         let per_second = self.kube_client_qps.or_default("kube-client-qps", 20.0);
         Kubernetes { reviews, rate: (per_second > 0.0).then_some(Rate { per_second, burst }) }
     }

@@ -168,10 +168,7 @@ fn what_is_missing_or_wrong_is_a_problem_of_its_field() {
         (json!({"subject": {"kind": {"value": "user"}}}), "subject.name: required"),
         (json!({"resource": {"name": {"value": "1"}}}), "resource.kind: required"),
         (json!({"endpoint": "http://h:1"}), "endpoint: `http://h:1` is not an address such as `spicedb.example:50051`"),
-        (
-            json!({"sharedSecretRef": {"name": "nosuch", "key": "k"}}),
-            r#"sharedSecretRef: Secret "nosuch" not found"#,
-        ),
+        (json!({"sharedSecretRef": {"name": "nosuch", "key": "k"}}), r#"sharedSecretRef: Secret "nosuch" not found"#),
         (
             json!({"sharedSecretRef": {"name": "zed", "key": "lines"}}),
             "sharedSecretRef: the key has characters that cannot be sent, such as the end of a line",

@@ -94,9 +94,12 @@ impl Entry {
         self.desired.is_some() && self.observed.is_some()
     }
 
-    /// Whether the API has something else than what is desired.
+    /// Whether the API has something else than what is desired, in a version that can be written to.
     pub(super) fn differs(&self, generations: bool) -> bool {
         let (Some(desired), Some(observed)) = (&self.desired, &self.observed) else { return false };
+        if observed.resource_version.is_empty() {
+            return false;
+        }
         let altered = self.trouble.as_ref().and_then(|trouble| trouble.altered.as_ref());
         let status = observed.status.as_ref();
         !in_place(desired, status, generations) && (altered.is_none() || altered != status)
@@ -179,8 +182,8 @@ impl Entry {
     pub(super) fn begin(&mut self, time: &str, now: Instant) -> Option<Value> {
         let (desired, observed) = (self.desired.as_ref()?, self.observed.as_ref()?);
         let sent = merged(desired, observed.status.as_ref(), time);
-        let patch = patch(&sent, observed);
         let resource_version = observed.resource_version.clone();
+        let patch = patch(&sent, &resource_version);
         self.writing = Some(Box::new(Base { resource_version, sent, begin: now, superseded: false }));
         Some(patch)
     }
@@ -201,7 +204,8 @@ impl Entry {
             trouble.not_before = None;
             trouble.until_news = false;
         }
-        if !base.superseded {
+        let same_object = self.observed.as_ref().is_some_and(|observed| observed.uid == answer.uid);
+        if !base.superseded && same_object {
             self.own = true;
             let altered = self.desired.as_ref().is_some_and(|it| !in_place(it, answer.status.as_ref(), generations));
             if altered {
@@ -213,6 +217,11 @@ impl Entry {
             self.ahead = observed.resource_version != answer.resource_version;
             *observed = answer;
         }
+    }
+
+    /// Whether the watch has told of another version than the one that was written to.
+    pub(super) fn has_news_since(&self, base: &Base) -> bool {
+        self.observed.as_ref().is_none_or(|observed| observed.resource_version != base.resource_version)
     }
 
     /// The write has failed. Returns how many have in a row.

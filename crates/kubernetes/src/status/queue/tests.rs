@@ -1,3 +1,5 @@
+mod failures;
+
 use std::num::NonZeroU32;
 
 use prometheus::Registry;
@@ -6,6 +8,7 @@ use tokio::time::advance;
 use usher_api::{AuthConfigCondition, AuthConfigStatus, AuthConfigSummary};
 
 use super::*;
+use crate::exchange::Cause;
 
 fn settings() -> Settings {
     let number = |number| NonZeroU32::new(number).unwrap();
@@ -36,8 +39,7 @@ fn status(ready: bool) -> AuthConfigStatus {
 }
 
 fn refused(status: u16) -> Failure {
-    let status = StatusCode::from_u16(status).unwrap();
-    Failure::Refused { status, message: "no".to_owned(), retry_after: None }
+    Failure::new(Cause::Refused(StatusCode::from_u16(status).unwrap()), "no")
 }
 
 impl World {
@@ -134,7 +136,7 @@ async fn quick_successions_become_one_write_and_a_status_in_place_none() {
     advance(Duration::from_millis(40)).await;
     let (name, patch) = world.write().unwrap();
     assert_eq!(name, "a");
-    assert_eq!(patch["metadata"], json!({"uid": "u", "resourceVersion": "1"}));
+    assert_eq!(patch["metadata"], json!({"resourceVersion": "1"}));
     assert_eq!(patch["status"]["conditions"][0]["status"], "True");
     let written = world.done("a", &patch);
     assert_eq!(world.wait(), None);
@@ -191,7 +193,15 @@ async fn only_who_leads_writes() {
     assert_eq!(world.wait(), None);
     assert_eq!(world.metric("workqueue_depth{name=\"authconfig_status\"}"), "0");
     world.queue.lead(true, Instant::now());
-    assert_eq!(world.write().unwrap().0, "a");
+    let (name, patch) = world.write().unwrap();
+    assert_eq!(name, "a");
+    // It leads no more, and again, before that is answered.
+    world.queue.lead(false, Instant::now());
+    world.queue.lead(true, Instant::now());
+    assert!(world.wait().is_none_or(|wait| wait == 0));
+    assert_eq!(world.wait(), None, "it is being written");
+    world.done("a", &patch);
+    assert_eq!(world.wait(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,144 +235,6 @@ async fn there_are_few_writes_at_a_time_and_so_many_per_second() {
         (Duration::from_millis(3400)..Duration::from_millis(3800)).contains(&last),
         "70 at 20 per second: {last:?}"
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_refused_is_tried_less_and_less_often() {
-    let mut world = World::leading();
-    world.observe("a", None);
-    world.set("a", status(true));
-    let mut pauses = Vec::new();
-    for _ in 0..12 {
-        pauses.push(world.after_wait().await.0);
-        world.fail("a", refused(500));
-        world.observe("a", None);
-    }
-    for (pause, expected) in pauses.iter().zip([100, 500, 1000, 2000, 4000, 8000, 16_000]) {
-        assert!((expected..=expected + expected / 5 + 1).contains(pause), "{pauses:?}");
-    }
-    assert!(pauses[11] <= 360_001, "{pauses:?}");
-    assert_eq!(world.metric("workqueue_retries_total{name=\"authconfig_status\"}"), "12");
-    // Something else may not be refused.
-    world.set("a", status(false));
-    assert_eq!(world.after_wait().await.0, 100);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_api_that_is_away_is_left_in_peace() {
-    let mut world = World::leading();
-    for name in ["a", "b"] {
-        world.observe(name, None);
-        world.set(name, status(true));
-    }
-    advance(Duration::from_millis(100)).await;
-    let (name, _) = world.write().unwrap();
-    world.fail(&name, Failure::Away("no connection".to_owned()));
-    let wait = world.wait().unwrap();
-    assert!((500..=600).contains(&wait), "for `b` as well: {wait}");
-    let (_, patch) = world.after_wait().await;
-    world.done("b", &patch);
-    let (after, patch) = world.after_wait().await;
-    assert!(after <= 200, "{after}");
-    world.done("a", &patch);
-    assert_eq!(world.wait(), None);
-
-    world.set("a", status(false));
-    world.after_wait().await;
-    let busy = Failure::Refused {
-        status: StatusCode::TOO_MANY_REQUESTS,
-        message: String::new(),
-        retry_after: Some(Duration::from_secs(7)),
-    };
-    world.fail("a", busy);
-    assert_eq!(world.wait(), Some(7000));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_conflict_waits_for_the_watch() {
-    let mut world = World::leading();
-    world.observe("a", None);
-    world.set("a", status(true));
-    world.after_wait().await;
-    world.fail("a", refused(409));
-    assert!(world.wait().unwrap() >= 30_000);
-    world.observe("a", None);
-    let (after, patch) = world.after_wait().await;
-    assert_eq!((after, &patch["metadata"]["resourceVersion"]), (100, &json!("2")));
-    // The watch is quicker than the answer.
-    world.observe("a", None);
-    world.fail("a", refused(409));
-    let (after, patch) = world.after_wait().await;
-    assert!(after >= 30_000, "{after}");
-    assert_eq!(patch["metadata"]["resourceVersion"], "3");
-}
-
-#[tokio::test(start_paused = true)]
-async fn where_writing_is_forbidden_it_is_rarely_tried() {
-    let mut world = World::leading();
-    for name in ["a", "b"] {
-        world.observe(name, None);
-        world.set(name, status(true));
-    }
-    advance(Duration::from_millis(100)).await;
-    world.write().unwrap();
-    world.fail("a", refused(403));
-    let wait = world.wait().unwrap();
-    assert!((300_000..=360_000).contains(&wait), "for `b` as well: {wait}");
-    let errors = "controller_runtime_terminal_reconcile_errors_total{controller=\"authconfig_status\"}";
-    assert_eq!(world.metric(errors), "1");
-    // Elsewhere it is not.
-    let elsewhere = Key { namespace: "other".into(), name: "a".into() };
-    world.queue.tell(elsewhere.clone(), News::Desired(Some(status(true))), Instant::now());
-    world.queue.tell(elsewhere, News::Observed(Some(Observed::default())), Instant::now());
-    assert_eq!(world.after_wait().await.0, 100);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_gone_is_forgotten() {
-    let mut world = World::leading();
-    world.observe("a", None);
-    world.set("a", status(true));
-    world.after_wait().await;
-    world.fail("a", refused(404));
-    assert_eq!(world.wait(), None);
-    world.queue.tell(key("a"), News::Observed(None), Instant::now());
-    // It is made again, with the same name.
-    let again = Observed { uid: "v".to_owned(), resource_version: "9".to_owned(), status: None };
-    world.queue.tell(key("a"), News::Observed(Some(again)), Instant::now());
-    let (after, patch) = world.after_wait().await;
-    assert_eq!((after, &patch["metadata"]["uid"]), (100, &json!("v")));
-    // It goes away while it is being written.
-    world.queue.tell(key("a"), News::Observed(None), Instant::now());
-    world.queue.tell(key("a"), News::Desired(None), Instant::now());
-    world.fail("a", refused(404));
-    world.queue.tell(key("never seen"), News::Desired(None), Instant::now());
-    assert!(world.queue.entries.is_empty() && world.queue.due.is_empty());
-    assert_eq!(world.metric("workqueue_depth{name=\"authconfig_status\"}"), "0");
-}
-
-#[tokio::test(start_paused = true)]
-async fn another_writer_is_not_answered_blow_by_blow() {
-    let mut world = World::leading();
-    world.observe("a", Some(status(false)));
-    world.set("a", status(true));
-    let mut pauses = Vec::new();
-    for _ in 0..11 {
-        let (after, patch) = world.after_wait().await;
-        pauses.push(after);
-        world.done("a", &patch);
-        world.observe("a", Some(status(false)));
-    }
-    assert_eq!(pauses, [100, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000, 300_000]);
-    // Another status does not break the peace.
-    world.set("a", AuthConfigStatus { observed_generation: Some(2), ..status(true) });
-    let (after, patch) = world.after_wait().await;
-    assert_eq!(after, 300_000);
-    let written = world.done("a", &patch);
-    advance(Duration::from_secs(3600)).await;
-    world.observe("a", Some(written));
-    world.observe("a", Some(status(false)));
-    assert_eq!(world.after_wait().await.0, 1000, "it was quiet for long");
 }
 
 #[tokio::test(start_paused = true)]

@@ -143,3 +143,36 @@ async fn refusals_of_a_list_are_tried_again() {
     running.is_connected(Watched::AuthConfigs).await;
     assert_eq!(api.count("list", "authconfigs"), 6);
 }
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_asked_when_it_wants_to_be() {
+    let api = ApiServer::start();
+    api.apply(auth_config("ns", "a", "a.example.com"));
+    api.fail(Fault::answer(429).retry_after(1).verb("list").resource("authconfigs").times(1));
+    let begun = Instant::now();
+    let mut running = Running::start(&api, options());
+    running.tells(&["config ns/a 1", "done"]).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+
+    // That it is busy says nothing about the version, so the list is not read again.
+    running.is_connected(Watched::AuthConfigs).await;
+    let watches = api.count("watch", "authconfigs");
+    api.fail(Fault::answer(503).verb("watch").resource("authconfigs").times(8));
+    api.drop_watches();
+    running.fails(Watched::AuthConfigs).await;
+    running.is_connected(Watched::AuthConfigs).await;
+    assert!(api.count("watch", "authconfigs") >= watches + 9);
+    assert_eq!(api.count("list", "authconfigs"), 2);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_refused_again_and_again_begins_anew() {
+    let api = ApiServer::start();
+    let mut running = loaded(&api).await;
+    api.fail(Fault::answer(500).verb("watch").resource("authconfigs").times(5));
+    api.drop_watches();
+    eventually(|| (api.count("list", "authconfigs") == 2).then_some(()).ok_or("listed again".to_owned())).await;
+    running.is_connected(Watched::AuthConfigs).await;
+    api.apply(auth_config("ns", "marker", "m.example.com"));
+    running.tells(&["config ns/marker 1"]).await;
+}

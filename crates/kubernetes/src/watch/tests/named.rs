@@ -121,6 +121,36 @@ async fn refusals_and_failures_are_tried_again() {
 }
 
 #[tokio::test]
+async fn the_watch_of_all_secrets_runs_while_one_is_named() {
+    let api = ApiServer::start();
+    api.apply(secret("n", "one"));
+    let timing = Timing { linger: Duration::from_millis(50), ..timing() };
+    let mut running = Running::start_with(&api, options(), timing, None);
+    running.tells(&["done"]).await;
+    running.is_connected(Watched::Secrets).await;
+    let open = |wanted: usize| {
+        let open = api.open_watches("secrets");
+        (open == wanted).then_some(()).ok_or(format!("{open} watches are open"))
+    };
+    for value in ["one", "two"] {
+        api.apply(secret("n", value));
+        running.follow("n", true);
+        running.tells(&[&format!("named n={value}")]).await;
+        running.is_connected(Watched::NamedSecrets).await;
+        eventually(|| open(2)).await;
+        // One that is named again at once is still named.
+        let lists = api.count("list", "secrets");
+        running.follow.set(vec![(SecretName::new("ns", "n"), false), (SecretName::new("ns", "m"), true)]);
+        running.tells(&["named m none"]).await;
+        assert_eq!(api.count("list", "secrets"), lists);
+        running.follow("m", false);
+        running.is(Watched::NamedSecrets, |state| *state == WatchState::NotNeeded).await;
+        eventually(|| open(1)).await;
+        assert!(running.health.connected());
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_come_is_asked_for_again() {
     let api = ApiServer::start();
     api.apply(secret("n", "one"));

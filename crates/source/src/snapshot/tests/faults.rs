@@ -46,6 +46,26 @@ fn only_the_owner_may_read_it() {
     assert!(!snapshot.is_empty().unwrap(), "what was in it is used");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_is_not_followed() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("target");
+    fs::write(&target, "of somebody else").unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
+    for target in [target.clone(), scratch.path().join("missing")] {
+        let folder = tempfile::tempdir().unwrap();
+        symlink(&target, folder.path().join(FILE_NAME)).unwrap();
+        let error = Snapshot::open(folder.path()).unwrap_err();
+        assert!(error.to_string().ends_with("cannot be opened: it is a symbolic link"), "{error}");
+        assert!(!aside(&folder).exists());
+    }
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o644);
+    assert!(!scratch.path().join("missing").exists());
+}
+
 #[test]
 fn a_folder_that_cannot_be_made_is_an_error() {
     let scratch = tempfile::tempdir().unwrap();

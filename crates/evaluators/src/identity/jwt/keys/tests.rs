@@ -135,10 +135,7 @@ fn what_is_wrong_is_said() {
             json!({"jwks": {"secretRef": {"name": "s", "key": "list"}}}),
             "jwt.jwks.secretRef: entry \"list\" of Secret \"s\" is not a json web key set",
         ),
-        (
-            json!({"jwks": {"secretRef": {"name": "t", "key": "jwks"}}}),
-            "jwt.jwks.secretRef: Secret \"t\" not found",
-        ),
+        (json!({"jwks": {"secretRef": {"name": "t", "key": "jwks"}}}), "jwt.jwks.secretRef: Secret \"t\" not found"),
         (json!({"secretRef": {"name": "t"}}), "jwt.secretRef: Secret \"t\" not found"),
         (
             json!({"secretRef": {"name": "s", "key": "empty"}}),
