@@ -68,12 +68,12 @@ mod tests;
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_LENGTH};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_LENGTH};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 use usher_api::{HttpEndpointSpec, HttpMethod};
-use usher_engine::{Failure, TraceContext};
+use usher_engine::Failure;
 use usher_expr::{Document, EvaluationError};
 
 use self::{
@@ -184,6 +184,20 @@ impl HttpEndpoint {
     }
 }
 
+/// The header that says how many requests of rules are nested: one that is made because of a check whose request was
+/// itself made by a rule counts one more. Clients may set it, to their own harm.
+const NESTING: HeaderName = HeaderName::from_static("x-usher-nesting");
+
+/// How deep requests of rules may be nested. Rules that ask a service behind the same gateway, whose rules ask another,
+/// are as many as anybody means to have.
+pub const MOST_NESTED: u16 = 3;
+
+/// The deepest nesting that the headers of a request tell of.
+fn nesting(request: &usher_engine::Request) -> u16 {
+    let told = request.header(NESTING.as_str()).unwrap_or_default().split(',');
+    told.filter_map(|number| number.trim().parse().ok()).max().unwrap_or_default()
+}
+
 /// A request with everything that depended on a document. Its credential is added when it is sent.
 pub struct PreparedRequest<'a> {
     endpoint: &'a HttpEndpoint,
@@ -193,11 +207,21 @@ pub struct PreparedRequest<'a> {
 }
 
 impl PreparedRequest<'_> {
-    /// The request with the headers of a trace, in place of those that the configuration gives by the same names.
-    #[must_use]
-    pub fn in_trace(mut self, trace: &TraceContext) -> Self {
-        pass_on(trace, &mut self.headers);
-        self
+    /// The request as one that is made because of another: with the headers of its trace, and with how deep they are
+    /// nested, in place of those that the configuration gives by the same names.
+    ///
+    /// # Errors
+    /// When they are nested deeper than [`MOST_NESTED`]: the requests of rules come back to the rules, which would go on
+    /// for ever, and multiply if there are several.
+    pub fn because_of(mut self, request: &usher_engine::Request) -> Result<Self, EndpointError> {
+        let nested = nesting(request);
+        if nested >= MOST_NESTED {
+            let detail = format!("the requests of rules lead back to rules: {nested} of them are nested");
+            return Err(EndpointError::Dependency { reason: "requests nested too deep", detail });
+        }
+        self.headers.insert(NESTING, HeaderValue::from(nested + 1));
+        pass_on(request.trace(), &mut self.headers);
+        Ok(self)
     }
 
     /// Sends the request and gives the answer, of an expected status.

@@ -94,8 +94,9 @@ pub fn elect(cluster: Arc<Cluster>, options: Options, metrics: &ControllerMetric
 /// This replica's part in the election. When it is dropped, the others wait until the Lease has expired.
 #[derive(Debug)]
 pub struct Election {
-    stop: oneshot::Sender<()>,
+    // Dropped first: the task must not take the end of `stop` for a word.
     task: Aborted,
+    stop: oneshot::Sender<()>,
 }
 
 impl Election {

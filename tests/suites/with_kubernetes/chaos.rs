@@ -6,6 +6,8 @@ mod load;
 
 use std::{
     env,
+    fs::File,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -15,9 +17,12 @@ use usher_test_support::{ApiServer, Fault};
 use self::load::Load;
 use super::{answer, auth_config, expect, start, until_answer, until_answer_with, until_gone, versioned};
 use crate::support::{
+    http::Request,
     kubernetes::Kubernetes,
+    ports::free_port,
     usher::Usher,
     wait::{PATIENCE, until, within},
+    workspace,
 };
 
 const KEYS: &str = "authentication: {keys: {apiKey: {selector: {matchLabels: {app: talker}}}}}";
@@ -186,4 +191,57 @@ fn a_lost_lease_stops_writing_and_nothing_else() {
     kubernetes.until_status("later", |status| status.generations() == (1, 1));
     assert_eq!(api.get("leases", namespace, &name).unwrap()["spec"]["holderIdentity"], own);
     load.end_without_failures();
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let kubernetes = Kubernetes::double();
+    kubernetes.apply(&versioned("open", "open.test", "1"));
+    let (port, health) = (free_port(), free_port());
+    // Every write to this device fails, as on a disk that is full.
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let child = Command::new(workspace::usher())
+        .arg("server")
+        .args(kubernetes.in_namespace())
+        .env("KUBECONFIG", kubernetes.kubeconfig())
+        .args([
+            "--bind-address",
+            "127.0.0.1",
+            "--ext-auth-grpc-port",
+            "0",
+            "--oidc-http-port",
+            "0",
+            "--metrics-addr",
+            "0",
+        ])
+        .args(["--ext-auth-http-port", &port.to_string(), "--health-probe-addr", &format!("127.0.0.1:{health}")])
+        .stdin(Stdio::null())
+        .stdout(full())
+        .stderr(full())
+        .spawn()
+        .unwrap();
+    let mut ended = Ended(child);
+    until("readiness", || {
+        let exit = ended.0.try_wait().unwrap();
+        assert!(exit.is_none(), "it ended: {exit:?}");
+        let answer = Request { target: "/readyz", ..Request::default() }.send(health);
+        answer.map_err(|error| error.to_string()).and_then(|it| if it.status == 200 { Ok(()) } else { Err(it.text()) })
+    });
+    // Of the second there would be a line in the log.
+    for (host, expected) in [("open.test", 200), ("nobody.test", 404), ("open.test", 200)] {
+        let answer = Request { host, target: "/check", ..Request::default() }.send(port).unwrap();
+        assert_eq!(answer.status, expected, "{host}");
+    }
+    assert_eq!(ended.0.try_wait().unwrap(), None);
+}
+
+/// A process that is killed when this is dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Fails only if it ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

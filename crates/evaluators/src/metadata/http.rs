@@ -54,8 +54,9 @@ pub fn build(
 
 impl Evaluator for Http {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
-        let request = match self.endpoint.request(context) {
-            Ok(request) => request.in_trace(context.request().trace()),
+        let request = self.endpoint.request(context).and_then(|request| request.because_of(context.request()));
+        let request = match request {
+            Ok(request) => request,
             Err(error) => return Evaluation::failure(error.into()),
         };
         Evaluation::pending(async move {
@@ -77,6 +78,32 @@ mod tests {
     };
 
     #[tokio::test]
+    async fn requests_that_come_back_to_rules_end() {
+        let server = TestServer::start().await;
+        server.set("/", Reply::json(&json!(true)));
+        let spec = serde_json::from_value(json!({"url": server.url, "headers": {"x-usher-nesting": {"value": "0"}}}));
+        let world = TestWorld::new();
+        let spec = spec.unwrap();
+        let (rule, ..) = world.build(|context, problems| build(&spec, &FieldPath::root("http"), context, problems));
+        let rule = rule.unwrap();
+        for (told, sent) in [("1", 2), ("2", 3), ("", 1), ("x", 1), ("1, 2", 3), ("-1", 1)] {
+            check(&rule, "/", &[("x-usher-nesting", told)], "jwt").await.unwrap();
+            let request = server.last_request("/").unwrap();
+            let line = format!("\r\nx-usher-nesting: {sent}\r\n");
+            assert!(request.contains(&line), "{told}: {request}");
+        }
+        let before = server.count("/");
+        for told in ["3", "4", "65535", "0,3"] {
+            let failure = check(&rule, "/", &[("x-usher-nesting", told)], "jwt").await.unwrap_err();
+            assert!(
+                matches!(&failure, Failure::Undecidable(undecided) if undecided.reason == "requests nested too deep"),
+                "{told}: {failure:?}"
+            );
+        }
+        assert_eq!(server.count("/"), before);
+    }
+
+    #[tokio::test]
     async fn the_answer_is_the_metadata_and_failures_say_whose_they_are() {
         let server = TestServer::start().await;
         server.set("/pets", Reply::json(&json!({"owner": "ann"})));
@@ -96,6 +123,7 @@ mod tests {
         let request = server.last_request("/pets").unwrap();
         assert!(request.contains("\r\nx-user: bob\r\n"), "{request}");
         assert!(is_in_trace(&request), "{request}");
+        assert!(request.contains("\r\nx-usher-nesting: 1\r\n"), "{request}");
         assert_eq!(*check(&rule, "/text", user, "jwt").await.unwrap(), json!("none"));
         let failure = check(&rule, "/broken", user, "jwt").await.unwrap_err();
         assert!(matches!(&failure, Failure::Undecidable(undecided) if undecided.reason == "invalid response"));

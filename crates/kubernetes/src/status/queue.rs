@@ -32,8 +32,8 @@ pub(super) struct Queue {
     rate: Rate,
     /// Whether the API keeps the fields about generations, as far as is known.
     generations: bool,
-    /// The namespaces where nothing may be written, and when that is tried again.
-    forbidden: HashMap<Arc<str>, Instant>,
+    /// The namespaces where nothing may be written, how often in a row that was so, and when it is tried again.
+    forbidden: HashMap<Arc<str>, (u32, Instant)>,
     /// How often in a row the API was away, and until when it is left in peace.
     away: (u32, Option<Instant>),
     metrics: Arc<ControllerMetrics>,
@@ -54,8 +54,9 @@ const REFUSED: Backoff = Backoff { first: Duration::from_millis(500), longest: D
 /// Pauses of all while the API is away.
 const AWAY: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(60) };
 
-/// Pauses of a namespace where writing is forbidden.
-const FORBIDDEN: Duration = Duration::from_secs(300);
+/// Pauses of a namespace where writing is forbidden. Short at first: an API server that has just begun forbids everything
+/// until it has read the roles.
+const FORBIDDEN: Backoff = Backoff { first: Duration::from_secs(5), longest: Duration::from_secs(300) };
 
 /// Pauses of an AuthConfig that has another version than the watch has told of, should the watch never tell.
 const OUTDATED: Backoff = Backoff { first: Duration::from_secs(30), longest: Duration::from_secs(300) };
@@ -125,7 +126,7 @@ impl Queue {
                 self.due.remove(&(at, key));
                 continue;
             };
-            if let Some(until) = self.forbidden.get(&key.namespace).filter(|until| **until > now) {
+            if let Some((_, until)) = self.forbidden.get(&key.namespace).filter(|(_, until)| *until > now) {
                 entry.put_off(*until);
                 plan(&mut self.due, &self.metrics, &key, entry, *until, now);
                 continue;
@@ -217,9 +218,13 @@ impl Queue {
                 Outcome::Requeue
             }
             Some(StatusCode::FORBIDDEN) => {
-                let until = now + jittered(FORBIDDEN);
+                let before = self.forbidden.get(namespace).copied();
+                let again = before.is_none_or(|(_, until)| base.begin() >= until);
+                let times = before.map_or(0, |(times, _)| times).saturating_add(u32::from(again));
+                let until = now + jittered(FORBIDDEN.pause(times));
                 entry.put_off(until);
-                if self.forbidden.insert(Arc::clone(namespace), until).is_none() {
+                self.forbidden.insert(Arc::clone(namespace), (times, until));
+                if before.is_none() {
                     tracing::warn!(%namespace, error = %failure, "the status of AuthConfigs cannot be written");
                 }
                 Outcome::TerminalError

@@ -193,8 +193,8 @@ impl<T: Item> ListWatch<T> {
         self.health.connecting(self.watched);
         let mut version: Option<String> = None;
         let mut page_size = PAGE_SIZE;
-        // In a row: of any kind, and refusals that have to do with what was asked.
-        let (mut failures, mut refusals) = (0, 0);
+        // In a row: of any kind, refusals that have to do with what was asked, and versions that were too old.
+        let (mut failures, mut refusals, mut too_old) = (0, 0, 0);
         loop {
             let mut well = false;
             let mut retry_after = None;
@@ -203,7 +203,7 @@ impl<T: Item> ListWatch<T> {
                 Some(version) => self.watch(version, &mut well).await,
             };
             if well {
-                (failures, refusals) = (0, 0);
+                (failures, refusals, too_old) = (0, 0, 0);
             }
             match result {
                 Ok(Ended::At(next)) => {
@@ -216,9 +216,11 @@ impl<T: Item> ListWatch<T> {
                 }
                 Ok(Ended::TooOld) => {
                     version = None;
-                    failures += 1;
+                    too_old += 1;
                     tracing::info!(watch = %self.watched, "the watch cannot go on from where it was; the list is read again");
-                    if failures == 1 {
+                    // The server answers, and may have forgotten because it was away: what failed then does not count.
+                    failures = too_old;
+                    if too_old == 1 {
                         continue;
                     }
                 }

@@ -283,7 +283,8 @@ impl Followed {
                     tracing::warn!(secret = %wanted.name, reason = %failure, "a Secret that an AuthConfig names cannot be read");
                 }
                 let later = Some(failure.at_least(Duration::ZERO));
-                if failure.status() != Some(StatusCode::FORBIDDEN) {
+                // What was told before stays: a server that has just begun forbids everything until it has read the roles.
+                if failure.status() != Some(StatusCode::FORBIDDEN) || entry.told != Version::Unknown {
                     return Some(Outcome { news: None, later });
                 }
                 // The permission may be given later, and nobody tells.

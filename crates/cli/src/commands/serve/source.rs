@@ -178,7 +178,10 @@ impl ClusterSource {
         };
         let snapshot = match options.snapshot_dir.as_str() {
             "" => None,
-            folder => Some(SnapshotKeeper::open(folder.as_ref())?),
+            // What is kept for a bad day must not make one.
+            folder => SnapshotKeeper::open(folder.as_ref())
+                .inspect_err(|error| tracing::error!(error = crate::chain(error), "no snapshot is kept"))
+                .ok(),
         };
         let settings = status::Settings::default();
         let (writer, status) = status::Writer::new(Arc::clone(&cluster), leadership, Arc::clone(&metrics), &settings);

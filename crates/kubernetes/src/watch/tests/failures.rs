@@ -176,3 +176,22 @@ async fn a_watch_that_is_refused_again_and_again_begins_anew() {
     api.apply(auth_config("ns", "marker", "m.example.com"));
     running.tells(&["config ns/marker 1"]).await;
 }
+
+#[tokio::test]
+async fn who_was_away_and_has_forgotten_is_asked_for_the_list_at_once() {
+    let api = ApiServer::start();
+    api.apply(auth_config("ns", "a", "a.example.com"));
+    let backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(60) };
+    let mut running = Running::start_with(&api, options(), Timing { backoff, ..timing() }, None);
+    running.tells(&["config ns/a 1", "done"]).await;
+    running.is_connected(Watched::AuthConfigs).await;
+    api.fail(Fault::answer(503).verb("watch").resource("authconfigs").times(6));
+    api.drop_watches();
+    running.fails(Watched::AuthConfigs).await;
+    api.apply(auth_config("ns", "a", "b.example.com"));
+    api.compact();
+    running.is_connected(Watched::AuthConfigs).await;
+    let begun = Instant::now();
+    running.tells(&["config ns/a 2"]).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "the next pause would be longer: {:?}", begun.elapsed());
+}

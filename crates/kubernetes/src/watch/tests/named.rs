@@ -118,6 +118,12 @@ async fn refusals_and_failures_are_tried_again() {
     running.tells(&["named m=two"]).await;
     api.apply(secret("m", "three"));
     running.tells(&["named m=three"]).await;
+
+    // As by a server that has just begun: what is known stays.
+    running.is_connected(Watched::NamedSecrets).await;
+    api.fail(Fault::forbid().verb("get").resource("secrets").times(3));
+    api.apply(secret("m", "four"));
+    running.tells(&["named m=four"]).await;
 }
 
 #[tokio::test]
