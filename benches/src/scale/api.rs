@@ -12,8 +12,9 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// One connection.
+/// One connection at a time.
 pub(super) struct Api {
+    address: SocketAddr,
     connection: SendRequest<Full<Bytes>>,
     /// Reads and writes; ends with this.
     _driver: JoinSet<()>,
@@ -36,7 +37,7 @@ impl Api {
         let mut drivers = JoinSet::new();
         // Its errors come to whoever asks, too.
         drivers.spawn(async move { drop(driver.await) });
-        Ok(Self { connection, _driver: drivers })
+        Ok(Self { address, connection, _driver: drivers })
     }
 
     /// Merges an object into the one that is there.
@@ -111,7 +112,11 @@ impl Api {
             .header(header::CONTENT_TYPE, content)
             .header(header::AUTHORIZATION, "Bearer test")
             .body(Full::new(Bytes::from(body)))?;
-        self.connection.ready().await.context("the API server has closed the connection")?;
+        // Connections that rest for long are closed.
+        if self.connection.ready().await.is_err() {
+            *self = Self::connect(self.address).await?;
+            self.connection.ready().await.context("the API server closes connections")?;
+        }
         let answer = self.connection.send_request(request).await?;
         let status = answer.status();
         Ok((status, answer.into_body().collect().await?.to_bytes()))

@@ -4,10 +4,11 @@ mod adapters;
 mod cluster;
 mod commands;
 mod exit;
+mod logs;
+mod ports;
 mod redact;
 mod runtime;
 mod settings;
-mod telemetry;
 mod traces;
 
 use std::process::ExitCode;
@@ -16,6 +17,9 @@ use clap::Parser as _;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Why a process that serves ends.
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {

@@ -99,6 +99,23 @@ impl Intake {
     /// Takes in changes until there are no more. Runs on a thread of its own: compiling is computation, and must not
     /// keep checks waiting.
     pub(crate) fn run(mut self, mut changes: mpsc::Receiver<Vec<Change>>) {
+        let runtime = self.runtime.clone();
+        // There may be thousands of expressions to parse.
+        let taken_in = usher_expr::cel::with_large_stack(|| {
+            // What is compiled fetches in the background what it needs.
+            let _runtime = runtime.enter();
+            self.take_in_all(&mut changes);
+        });
+        if let Err(error) = taken_in {
+            tracing::warn!(
+                error = crate::chain(&error),
+                "no thread to compile on; configuration is taken in more slowly"
+            );
+            self.take_in_all(&mut changes);
+        }
+    }
+
+    fn take_in_all(&mut self, changes: &mut mpsc::Receiver<Vec<Change>>) {
         while let Some(batch) = changes.blocking_recv() {
             self.take_in(batch);
         }

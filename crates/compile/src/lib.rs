@@ -17,12 +17,14 @@
 
 mod compile;
 pub mod hosts;
+mod id;
 mod policies;
 mod references;
 mod report;
 mod workspace;
 
 pub use compile::{Compiled, Compiler, Refused};
+pub use id::AuthConfigId;
 pub use policies::PolicyReport;
 pub use report::{Contest, Given, MOST_CONTESTS, Report, State};
-pub use workspace::{AuthConfigId, SecretChange, Update, Workspace};
+pub use workspace::{SecretChange, Update, Workspace};

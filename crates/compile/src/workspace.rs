@@ -2,47 +2,38 @@
 //!
 //! A workspace takes changes in, one batch at a time, and says which hosts lead where afterwards. It keeps the last
 //! good plan of every AuthConfig: a text that does not compile replaces nothing.
+//!
+//! ```text
+//!   set_auth_config ──► take_in: compile ─┬─► accept ─► a plan of rules
+//!        ▲                                ├─► refuse ─► the earlier plan, or a broken one
+//!        │ compile again                  └─► wait ───► the earlier plan, or a pending one
+//!   change_secrets (secrets.rs)                            │
+//!                                                          ▼
+//!                                    Update (update.rs): hosts, reports, Secrets to follow
+//! ```
+
+mod secrets;
+mod update;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
-use usher_api::{AuthConfig, AuthorizationPolicy, ObjectMeta, Secret, SecretName};
+use usher_api::{AuthConfig, AuthorizationPolicy, ObjectMeta, SecretName};
 use usher_engine::{Plan, host::HostPattern};
-use usher_evaluators::{Lookup, Problem, Problems, SecretReader, SecretUse, Secrets};
+use usher_evaluators::{Problem, Problems, SecretReader, SecretUse, Secrets};
 
+pub use self::{secrets::SecretChange, update::Update};
 use crate::{
+    AuthConfigId,
     compile::{self, Compiled, Compiler, Refused},
     hosts::{Age, Claims, Touched},
-    policies::{PolicyReport, PolicySet},
-    references::{Named, References},
+    policies::PolicySet,
+    references::References,
     report::{Contest, Given, MOST_CONTESTS, Report, State},
 };
-
-/// Names an AuthConfig: namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AuthConfigId {
-    /// The namespace.
-    pub namespace: Arc<str>,
-    /// The name.
-    pub name: Arc<str>,
-}
-
-impl AuthConfigId {
-    /// The id of an object with this metadata.
-    #[must_use]
-    pub fn of(metadata: &ObjectMeta) -> Self {
-        Self { namespace: metadata.namespace.as_str().into(), name: metadata.name.as_str().into() }
-    }
-}
-
-impl std::fmt::Display for AuthConfigId {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// Everything that is configured.
 #[derive(Debug)]
@@ -61,7 +52,7 @@ pub struct Workspace {
 #[derive(Debug)]
 struct Config {
     /// What was given last, if it names Secrets: compiled again when one of them changes.
-    given: Option<Arc<AuthConfig>>,
+    kept: Option<Arc<AuthConfig>>,
     /// `metadata.uid`
     uid: Option<String>,
     age: Age,
@@ -85,48 +76,13 @@ struct Told {
     given: Given,
 }
 
-/// A change of a Secret.
-#[derive(Debug, Clone, Copy)]
-pub enum SecretChange<'a> {
-    /// It is new or different, with all that it is good for.
-    Set(&'a Arc<Secret>),
-    /// It is gone.
-    Gone {
-        /// Its namespace.
-        namespace: &'a str,
-        /// Its name.
-        name: &'a str,
-    },
-    /// It is new or different, as far as its API key or its authorities are concerned.
-    Labelled(&'a Secret),
-    /// Its API key and its authorities are gone.
-    LabelledGone {
-        /// Its namespace.
-        namespace: &'a str,
-        /// Its name.
-        name: &'a str,
-    },
-    /// What it is for AuthConfigs that name it; `None`: there is none.
-    Named(&'a SecretName, Option<&'a Arc<Secret>>),
-}
-
-/// What a batch of changes means.
-#[derive(Debug, Default)]
-pub struct Update {
-    /// Where hosts lead now; `None`: nowhere. To be published at once.
-    pub hosts: Vec<(HostPattern, Option<Arc<Plan>>)>,
-    /// What is in force now of AuthConfigs, whatever hosts they have; `None`: nothing any more. Of several entries of one
-    /// AuthConfig the last one counts.
-    pub plans: Vec<(AuthConfigId, Option<Arc<Plan>>)>,
-    /// What became of each AuthorizationPolicy that changed. If there is any, [`Workspace::default_plan`] is another one.
-    pub policies: Vec<PolicyReport>,
-    /// What became of each AuthConfig that changed, or that others have won hosts from or lost hosts to.
-    pub reports: Vec<Report>,
-    /// The Secrets that AuthConfigs name from now on (true), or no longer (false), in this order. Whoever keeps a
-    /// workspace whose Secrets are on demand says what they are, now and whenever they change.
-    pub named_secrets: Named,
-    /// Where the report of an AuthConfig stands.
-    reported: HashMap<AuthConfigId, usize>,
+/// What was given last of an AuthConfig, short of what came of compiling it.
+#[derive(Debug)]
+struct Version<'a> {
+    metadata: &'a ObjectMeta,
+    /// All of it, if it may have to be compiled again.
+    kept: Option<Arc<AuthConfig>>,
+    given: Given,
 }
 
 /// Compiles. A panic refuses the one AuthConfig: it must not end the loop that takes in all of them.
@@ -176,7 +132,7 @@ impl Workspace {
     /// What was given last of an AuthConfig. Only those that name Secrets are kept.
     #[must_use]
     pub fn kept(&self, id: &AuthConfigId) -> Option<Arc<AuthConfig>> {
-        self.configs.get(id)?.given.clone()
+        self.configs.get(id)?.kept.clone()
     }
 
     /// Takes in an AuthConfig, new or changed. The Secrets that it names should be there already; if one comes later,
@@ -209,44 +165,24 @@ impl Workspace {
         let is_waiting = reader.is_waiting();
         let secrets = reader.into_asked_for();
         let kept = (!secrets.is_empty()).then(keep);
-        let given = Given::of(auth_config);
+        let version = Version { metadata, kept, given: Given::of(auth_config) };
         self.waiting.remove(&id);
         match result {
             Ok(compiled) => {
                 let named = self.references.set(&id, secrets.clone());
                 self.note_named(named, update);
-                self.accept(metadata, kept, given, secrets, compiled, update);
+                self.accept(version, secrets, compiled, update);
             }
             Err(refused) => {
                 self.keep_references(&id, secrets, update);
                 // What is wrong may be so only because of what is missing.
                 if is_waiting {
-                    self.wait(metadata, kept, given, refused, update);
+                    self.wait(version, refused.hosts, update);
                 } else {
-                    self.refuse(metadata, kept, given, refused, update);
+                    self.refuse(version, refused, update);
                 }
             }
         }
-    }
-
-    /// Notes the Secrets of a version that is refused, with those of the version that serves on instead.
-    fn keep_references(&mut self, id: &AuthConfigId, mut secrets: BTreeMap<String, SecretUse>, update: &mut Update) {
-        let serving = self.configs.get(id).filter(|config| config.good).map(|config| &config.secrets);
-        for (name, used_for) in serving.into_iter().flatten() {
-            let known = secrets.entry(name.clone()).or_insert(*used_for);
-            *known = (*known).max(*used_for);
-        }
-        let named = self.references.set(id, secrets);
-        self.note_named(named, update);
-    }
-
-    fn note_named(&mut self, named: Named, update: &mut Update) {
-        if self.secrets.is_on_demand() {
-            for (name, _) in named.iter().filter(|(_, is_named)| !is_named) {
-                self.secrets.remove(&name.namespace, &name.name);
-            }
-        }
-        update.named_secrets.extend(named);
     }
 
     /// Takes in an AuthConfig that could not even be read: only its name and, as far as they are readable, its hosts
@@ -264,7 +200,7 @@ impl Workspace {
         let id = AuthConfigId::of(metadata);
         self.waiting.remove(&id);
         self.keep_references(&id, BTreeMap::new(), update);
-        self.refuse(metadata, None, given, Refused { hosts, problems }, update);
+        self.refuse(Version { metadata, kept: None, given }, Refused { hosts, problems }, update);
     }
 
     /// Takes an AuthConfig out.
@@ -279,71 +215,6 @@ impl Workspace {
         let gone = Told { state: State::Gone, problems: Vec::new(), warnings: Vec::new(), given: Given::default() };
         self.report(id, gone, true, update);
         self.publish(id, touched, update);
-    }
-
-    /// Takes in changes of Secrets. API keys and authorities count from now on as they are now; AuthConfigs that name a
-    /// Secret are compiled again, once. One that does not compile, and was told by a Secret whom to believe, does not
-    /// serve on with what that said before.
-    pub fn change_secrets<'a>(&mut self, changes: impl IntoIterator<Item = SecretChange<'a>>, update: &mut Update) {
-        let mut stale = BTreeMap::new();
-        for change in changes {
-            match change {
-                SecretChange::Set(secret) => {
-                    let metadata = &secret.metadata;
-                    if self.secrets.get(&metadata.namespace, &metadata.name).is_some_and(|known| known == secret) {
-                        continue;
-                    }
-                    self.set_labelled(secret);
-                    let name = SecretName::new(&metadata.namespace, &metadata.name);
-                    self.set_named(&name, Some(secret), &mut stale);
-                }
-                SecretChange::Gone { namespace, name } => {
-                    self.remove_labelled(namespace, name);
-                    self.set_named(&SecretName::new(namespace, name), None, &mut stale);
-                }
-                SecretChange::Labelled(secret) => self.set_labelled(secret),
-                SecretChange::LabelledGone { namespace, name } => self.remove_labelled(namespace, name),
-                // What nobody names any more is not kept.
-                SecretChange::Named(name, _) if !self.references.is_named(name) => {}
-                SecretChange::Named(name, secret) => self.set_named(name, secret, &mut stale),
-            }
-        }
-        for (id, distrusted) in stale {
-            self.compile_again(&id, distrusted, update);
-        }
-    }
-
-    fn set_labelled(&self, secret: &Secret) {
-        self.compiler.resources.api_keys.apply(secret);
-        self.compiler.resources.authorities.apply(secret);
-    }
-
-    fn remove_labelled(&self, namespace: &str, name: &str) {
-        self.compiler.resources.api_keys.remove(namespace, name);
-        self.compiler.resources.authorities.remove(namespace, name);
-    }
-
-    /// Keeps what a Secret is now, and notes the AuthConfigs that are out of date by that: whether what they were told
-    /// before may not be believed any more.
-    fn set_named(&mut self, name: &SecretName, secret: Option<&Arc<Secret>>, stale: &mut BTreeMap<AuthConfigId, bool>) {
-        let is_revoked = match (self.secrets.find(&name.namespace, &name.name), secret) {
-            // Nobody looks at anything but the entries.
-            (Lookup::Found(known), Some(secret)) if known.data == secret.data => None,
-            (Lookup::Missing, None) => None,
-            (Lookup::Found(_), _) => Some(true),
-            (Lookup::Missing | Lookup::Unknown, _) => Some(false),
-        };
-        match secret {
-            Some(secret) => self.secrets.insert(Arc::clone(secret)),
-            None => {
-                self.secrets.remove(&name.namespace, &name.name);
-                self.secrets.insert_missing(name.clone());
-            }
-        }
-        let Some(is_revoked) = is_revoked else { return };
-        for (id, used_for) in self.references.to(name) {
-            *stale.entry(id).or_default() |= is_revoked && used_for == SecretUse::Trust;
-        }
     }
 
     /// Takes in an AuthorizationPolicy, new or changed.
@@ -370,37 +241,17 @@ impl Workspace {
         Some(Arc::new(Plan { namespace, name, kind, meters }))
     }
 
-    /// Compiles again what was given last. `distrusted`: the version that serves now must not serve on if that fails.
-    fn compile_again(&mut self, id: &AuthConfigId, distrusted: bool, update: &mut Update) {
-        let Some(config) = self.configs.get_mut(id) else { return };
-        config.good &= !distrusted;
-        if let Some(given) = config.given.clone() {
-            self.take_in(&given, || Arc::clone(&given), update);
-        } else if distrusted {
-            // Only its name could be read of what was given last.
-            let (namespace, name) = (id.namespace.to_string(), id.name.to_string());
-            let (uid, given, hosts) = (config.uid.clone(), config.told.given, config.hosts.clone());
-            let problem = "a Secret that an earlier version trusted has changed, and this one cannot be read";
-            let problems = vec![Problem { path: "spec".to_owned(), message: problem.to_owned() }];
-            let named = self.references.remove(id);
-            self.note_named(named, update);
-            let metadata = ObjectMeta { namespace, name, uid, ..ObjectMeta::default() };
-            self.refuse(&metadata, None, given, Refused { hosts, problems }, update);
-        }
-    }
-
     fn accept(
         &mut self,
-        metadata: &ObjectMeta,
-        kept: Option<Arc<AuthConfig>>,
-        given: Given,
+        version: Version<'_>,
         secrets: BTreeMap<String, SecretUse>,
         compiled: Compiled,
         update: &mut Update,
     ) {
+        let Version { metadata, kept, given } = version;
         let id = AuthConfigId::of(metadata);
         let config = Config {
-            given: kept,
+            kept,
             uid: metadata.uid.clone(),
             age: self.age(&id, metadata),
             hosts: compiled.hosts,
@@ -413,60 +264,47 @@ impl Workspace {
         self.replace(&id, config, update);
     }
 
-    fn refuse(
-        &mut self,
-        metadata: &ObjectMeta,
-        kept: Option<Arc<AuthConfig>>,
-        given: Given,
-        refused: Refused,
-        update: &mut Update,
-    ) {
-        let id = AuthConfigId::of(metadata);
+    fn refuse(&mut self, version: Version<'_>, refused: Refused, update: &mut Update) {
         let Refused { hosts, problems } = refused;
+        let id = AuthConfigId::of(version.metadata);
         if let Some(config) = self.configs.get_mut(&id).filter(|config| config.good) {
-            config.given = kept;
-            config.told = Told { state: State::Earlier, problems, warnings: Vec::new(), given };
+            config.kept = version.kept;
+            config.told = Told { state: State::Earlier, problems, warnings: Vec::new(), given: version.given };
             let told = config.told.clone();
             self.report(&id, told, true, update);
             return;
         }
-        let reason = problems.first().map(ToString::to_string).unwrap_or_default();
-        let told = Told { state: State::Nothing, problems, warnings: Vec::new(), given };
-        self.serve_nothing(metadata, kept, hosts, reason, told, update);
+        let told = Told { state: State::Nothing, problems, warnings: Vec::new(), given: version.given };
+        self.serve_nothing(version, hosts, told, update);
     }
 
     /// Puts an AuthConfig off until somebody says what a Secret is. Whatever was served serves on.
-    fn wait(
-        &mut self,
-        metadata: &ObjectMeta,
-        kept: Option<Arc<AuthConfig>>,
-        given: Given,
-        refused: Refused,
-        update: &mut Update,
-    ) {
-        let id = AuthConfigId::of(metadata);
+    fn wait(&mut self, version: Version<'_>, hosts: Vec<HostPattern>, update: &mut Update) {
+        let id = AuthConfigId::of(version.metadata);
         self.waiting.insert(id.clone());
         if let Some(config) = self.configs.get_mut(&id).filter(|config| config.good) {
-            config.given = kept;
+            config.kept = version.kept;
             return;
         }
-        let told = Told { state: State::Waiting, problems: Vec::new(), warnings: Vec::new(), given };
-        self.serve_nothing(metadata, kept, refused.hosts, "a Secret has not been read yet".to_owned(), told, update);
+        let told = Told { state: State::Waiting, problems: Vec::new(), warnings: Vec::new(), given: version.given };
+        self.serve_nothing(version, hosts, told, update);
     }
 
     /// Claims hosts, which answer that it cannot be decided.
-    fn serve_nothing(
-        &mut self,
-        metadata: &ObjectMeta,
-        kept: Option<Arc<AuthConfig>>,
-        mut hosts: Vec<HostPattern>,
-        reason: String,
-        told: Told,
-        update: &mut Update,
-    ) {
+    fn serve_nothing(&mut self, version: Version<'_>, mut hosts: Vec<HostPattern>, told: Told, update: &mut Update) {
+        let Version { metadata, kept, .. } = version;
         let id = AuthConfigId::of(metadata);
         let meters = self.compiler.metrics.plan(&id.namespace, &id.name);
-        let plan = Plan::broken(id.namespace.clone(), id.name.clone(), meters, reason);
+        let (namespace, name) = (Arc::clone(&id.namespace), Arc::clone(&id.name));
+        let plan = match told.state {
+            State::Waiting => {
+                Plan::pending(namespace, name, meters, "a Secret that it names has not been read yet".to_owned())
+            }
+            _ => {
+                let problem = told.problems.first().map(ToString::to_string).unwrap_or_default();
+                Plan::broken(namespace, name, meters, problem)
+            }
+        };
         let age = self.age(&id, metadata);
         // Where a version served until now, that must not serve on, nobody else's configuration takes over.
         let served = self.configs.get(&id).filter(|config| !config.secrets.is_empty());
@@ -476,7 +314,7 @@ impl Workspace {
             }
         }
         let config = Config {
-            given: kept,
+            kept,
             uid: metadata.uid.clone(),
             age,
             hosts,
@@ -532,13 +370,13 @@ impl Workspace {
         }
     }
 
-    /// Says what became of an AuthConfig; what was said earlier in the same batch is out of date.
+    /// Says what became of an AuthConfig.
     fn report(&self, id: &AuthConfigId, told: Told, is_news: bool, update: &mut Update) {
         let config = self.configs.get(id);
         let hosts: BTreeSet<_> = config.into_iter().flat_map(|config| &config.hosts).collect();
         let (linked, loose): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|host| self.claims.owner(host) == Some(id));
         let contest = |host: String, other: Option<&AuthConfigId>| Contest { host, other: other.cloned() };
-        let mut report = Report {
+        let report = Report {
             id: id.clone(),
             is_news,
             state: told.state,
@@ -558,16 +396,7 @@ impl Workspace {
             given: told.given,
             served_generation: config.and_then(|config| config.generation),
         };
-        match update.reported.get(id).and_then(|index| update.reports.get_mut(*index)) {
-            Some(earlier) => {
-                report.is_news |= earlier.is_news;
-                *earlier = report;
-            }
-            None => {
-                update.reported.insert(id.clone(), update.reports.len());
-                update.reports.push(report);
-            }
-        }
+        update.report(report);
     }
 }
 

@@ -212,7 +212,7 @@ fn an_update_says_which_plan_of_an_auth_config_is_in_force() {
         let kind = |plan: &usher_engine::Plan| match plan.kind {
             PlanKind::Rules(_) => "rules",
             PlanKind::Policy(_) => "policy",
-            PlanKind::Pending => "pending",
+            PlanKind::Pending(_) => "pending",
             PlanKind::Broken(_) => "broken",
         };
         update.plans.iter().map(|(_, plan)| plan.as_deref().map(kind)).collect()
@@ -363,6 +363,8 @@ async fn a_secret_of_which_nobody_knows_yet_is_waited_for() {
         let mut update = Update::default();
         served.set(&naming(rule), &mut update);
         assert_eq!(named(&update), is_named(true));
+        let plan = update.plans.last().and_then(|(_, plan)| plan.clone()).unwrap();
+        assert!(matches!(&plan.kind, PlanKind::Pending(why) if why.contains("Secret")), "{plan:?}");
         assert_eq!(served.publish(update), [("named".to_owned(), State::Waiting, 0, Vec::new())]);
         assert!(served.workspace.is_waiting());
         assert_eq!(served.verdict("named.test").await, "named UNAVAILABLE", "{rule}");

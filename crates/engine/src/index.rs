@@ -171,7 +171,7 @@ mod tests {
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let (namespace, name): (Arc<str>, Arc<str>) = ("n".into(), name.into());
         let meters = metrics.plan(&namespace, &name);
-        Arc::new(Plan::pending(namespace, name, meters))
+        Arc::new(Plan::pending(namespace, name, meters, String::new()))
     }
 
     fn index(hosts: &[(&str, &str)]) -> HostIndex {

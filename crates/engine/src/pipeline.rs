@@ -47,9 +47,8 @@ async fn run(
     let rules = match &plan.kind {
         PlanKind::Rules(rules) => rules,
         PlanKind::Policy(policy) => return (policy::run(&**policy, request, deadline, journal), None),
-        PlanKind::Pending => {
-            let detail = "the configuration is not compiled yet";
-            return (Verdict::undecidable("configuration is being loaded", detail), None);
+        PlanKind::Pending(reason) => {
+            return (Verdict::undecidable("configuration is being loaded", reason.clone()), None);
         }
         PlanKind::Broken(problem) => {
             return (Verdict::undecidable("configuration is invalid", problem.clone()), None);

@@ -34,8 +34,8 @@ pub enum PlanKind {
     Rules(Box<Rules>),
     /// Asks policies that decide by themselves: there are no phases, no identity and no counters.
     Policy(Box<dyn Policy>),
-    /// The host is known but its configuration was not compiled yet: undecidable.
-    Pending,
+    /// The host is known but its configuration was not compiled yet: undecidable. The text says why not, for logs.
+    Pending(String),
     /// The configuration never compiled: undecidable. The text says what is wrong, for logs.
     Broken(String),
 }
@@ -329,10 +329,10 @@ pub struct DenyWith {
 }
 
 impl Plan {
-    /// A host is known, its configuration is not compiled yet.
+    /// A host is known, its configuration is not compiled yet; `reason` says why, for logs.
     #[must_use]
-    pub fn pending(namespace: Arc<str>, name: Arc<str>, meters: PlanMeters) -> Self {
-        Self { namespace, name, kind: PlanKind::Pending, meters }
+    pub fn pending(namespace: Arc<str>, name: Arc<str>, meters: PlanMeters, reason: String) -> Self {
+        Self { namespace, name, kind: PlanKind::Pending(reason), meters }
     }
 
     /// A configuration that never compiled; `problem` says why, for logs.

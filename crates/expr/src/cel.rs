@@ -68,6 +68,7 @@ pub use self::{
     budget::{Budget, COST_LIMIT_EXCEEDED},
     environment::{Environment, Function, Library, ObjectType, Output},
     extension::{Argument, Call, Object},
+    parse::with_large_stack,
     scope::Scope,
 };
 use self::{

@@ -1,6 +1,10 @@
 //! `usher webhooks`: what would not compile is not stored.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -23,8 +27,7 @@ impl Webhook {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
-        let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
-        authority.issue(&certificate, &key);
+        let (certificate, key) = authority.issue(folder.path());
         for _ in 0..5 {
             let (port, health) = (free_port(), free_port());
             let mut command = Command::new(workspace::usher());
@@ -79,7 +82,7 @@ impl Webhook {
 #[test]
 fn what_would_not_compile_is_not_stored() {
     let kubernetes = Kubernetes::start();
-    let webhook = Webhook::start();
+    let mut webhook = Webhook::start();
     let bad = auth_config("bad", "bad.test", DOES_NOT_COMPILE, "1");
     kubernetes.apply(&versioned("good", "good.test", "1"));
     webhook.register(&kubernetes);
@@ -97,7 +100,7 @@ fn what_would_not_compile_is_not_stored() {
 
     // It says what `usher validate` says.
     let file = webhook.folder.path().join("bad.yaml");
-    std::fs::write(&file, &bad).unwrap();
+    fs::write(&file, &bad).unwrap();
     let (_, said) = validate(&file);
     let problem = said.lines().find(|line| line.contains("spec.authorization.digits")).expect(&said);
     let problem = &problem[problem.find("spec.authorization.digits").unwrap()..];
@@ -110,6 +113,16 @@ fn what_would_not_compile_is_not_stored() {
     kubernetes.apply(&versioned("good", "good.test", "3"));
     let rules = "authentication: {token: {jwt: {secretRef: {name: not-there-yet}}}}";
     kubernetes.apply(&auth_config("waiting", "waiting.test", rules, "1"));
+
+    // A new certificate, of another authority, is used without a restart.
+    webhook.authority = Authority::new();
+    webhook.authority.issue(webhook.folder.path());
+    webhook.register(&kubernetes);
+    until("the new certificate", || {
+        let status = kubernetes.try_apply(&auth_config("good", "good.test", DOES_NOT_COMPILE, "4")).unwrap_err();
+        if status["code"] == 422 { Ok(()) } else { Err(status.to_string()) }
+    });
+    kubernetes.apply(&versioned("good", "good.test", "5"));
 
     // What the schema refuses never comes so far.
     let two = "authentication: {both: {anonymous: {}, plain: {selector: auth.identity}}}";
@@ -136,11 +149,18 @@ impl Authority {
         Self { issuer: Issuer::new(parameters, key), pem }
     }
 
-    fn issue(&self, certificate: &Path, key_file: &Path) {
+    /// Writes a certificate for `localhost` and its key into this folder, in place of those that are there.
+    fn issue(&self, folder: &Path) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        std::fs::write(certificate, parameters.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
-        std::fs::write(key_file, key.serialize_pem()).unwrap();
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap().pem();
+        let write = |name: &str, text: &str| {
+            let (draft, file) = (folder.join(format!(".{name}")), folder.join(name));
+            fs::write(&draft, text).unwrap();
+            fs::rename(draft, &file).unwrap();
+            file
+        };
+        (write("tls.crt", &certificate), write("tls.key", &key.serialize_pem()))
     }
 
     /// The PEM text of its certificate in base64, as `caBundle` wants it.

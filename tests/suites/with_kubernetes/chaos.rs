@@ -15,7 +15,7 @@ use serde_json::json;
 use usher_test_support::{ApiServer, Fault};
 
 use self::load::Load;
-use super::{answer, auth_config, expect, start, until_answer, until_answer_with, until_gone, versioned};
+use super::{answer, auth_config, start, until_answer, until_answer_with, until_gone, versioned};
 use crate::support::{
     http::Request,
     kubernetes::Kubernetes,
@@ -78,9 +78,8 @@ fn no_check_fails_while_the_api_server_is_away() {
     assert_eq!(usher.probe("/readyz").unwrap().status, 200);
     api.resume();
 
-    // After a long absence the attempts have become rare.
     for (host, expected) in [("open.test", "200 2"), ("goes.test", "404"), ("new.test", "200 1")] {
-        within(away() + PATIENCE, &format!("`{expected}` for {host}"), || expect(&usher, host, &[], expected));
+        until_answer(&usher, host, expected);
     }
     // All are told of changes again: a deletion within a second, also while the history goes once more.
     api.wait_for(PATIENCE, |api| (api.open_watches("authconfigs") > 0).then_some(()));

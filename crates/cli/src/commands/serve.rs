@@ -19,17 +19,18 @@ use tokio::{
 use usher_compile::Workspace;
 
 use self::{
-    listen::ListenOptions,
-    source::{ClusterOptions, Source},
+    listen::{ListenOptions, Served},
+    source::{ClusterOptions, Source, Started},
 };
 use super::options::ConfigOptions;
 use crate::{
+    Error,
     adapters::{Decider, Ready, TokenIssuers},
     exit::Exit,
+    logs::LogOptions,
     redact::{RedactOptions, Redaction},
     runtime::{self, Intake},
     settings::Number,
-    telemetry::{self, LogMode},
     traces::{self, TracingOptions},
 };
 
@@ -54,13 +55,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SHUTDOWN_GRACE", default_value = "20", value_name = "SECONDS")]
     shutdown_grace: Number<u64>,
 
-    /// What is logged: debug, info, warn or error.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
-    log_level: String,
-
-    /// How log lines look: production (JSON) or development.
-    #[arg(long, env = "LOG_MODE", default_value = "production", ignore_case = true)]
-    log_mode: LogMode,
+    #[command(flatten)]
+    logs: LogOptions,
 
     #[command(flatten)]
     redact: RedactOptions,
@@ -71,7 +67,7 @@ pub(crate) struct Arguments {
 
 /// Runs the command until the process is asked to end.
 pub(crate) fn run(arguments: Arguments) -> Exit {
-    telemetry::start(&arguments.log_level, arguments.log_mode);
+    arguments.logs.start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -91,8 +87,6 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
     }
 }
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
 async fn serve(arguments: Arguments) -> Result<(), Error> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "build information");
     let (registry, server_registry) = (Registry::new(), Registry::new());
@@ -111,11 +105,18 @@ async fn serve(arguments: Arguments) -> Result<(), Error> {
     let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
     let issuers = Arc::new(TokenIssuers::default());
     let traces = arguments.tracing.start();
-    let running =
-        listen::listen(&arguments.listen, &decider, &issuers, &ready, &registry, &server_registry, &traces).await?;
+    let served = Served {
+        decider: Arc::clone(&decider),
+        issuers: Arc::clone(&issuers),
+        ready: Arc::clone(&ready),
+        registry,
+        server_registry,
+        tracing: traces.clone(),
+    };
+    let running = listen::listen(&arguments.listen, served).await?;
 
     let (sender, receiver) = mpsc::channel(16);
-    let (mut watch, cluster, beside) = source.start(sender);
+    let Started { mut watch, cluster, beside } = source.start(sender);
     let intake = Intake {
         workspace,
         resources,

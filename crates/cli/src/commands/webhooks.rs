@@ -14,9 +14,11 @@ use usher_server::{
 
 use self::review::{AUTH_CONFIGS, AuthConfigs};
 use crate::{
+    Error,
     exit::Exit,
+    logs::LogOptions,
+    ports,
     settings::{ListenAddress, listen_address},
-    telemetry::{self, LogMode},
 };
 
 /// Refuse AuthConfigs that would not compile: a validating admission webhook of Kubernetes.
@@ -52,13 +54,8 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = ":8081", value_parser = listen_address, value_name = "ADDRESS")]
     health_probe_addr: ListenAddress,
 
-    /// What is logged: debug, info, warn or error.
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
-    log_level: String,
-
-    /// How log lines look: production (JSON) or development.
-    #[arg(long, env = "LOG_MODE", default_value = "production", ignore_case = true)]
-    log_mode: LogMode,
+    #[command(flatten)]
+    logs: LogOptions,
 }
 
 /// Where the certificates of webhooks are mounted by custom.
@@ -70,7 +67,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Runs the command until the process is asked to end.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    telemetry::start(&arguments.log_level, arguments.log_mode);
+    arguments.logs.start();
     match run_to_end(arguments) {
         Ok(()) => Exit::Ok,
         Err(error) => {
@@ -79,8 +76,6 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         }
     }
 }
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn run_to_end(arguments: &Arguments) -> Result<(), Error> {
     // Made outside of the runtime: what is compiled without one fetches nothing.
@@ -127,8 +122,8 @@ async fn listen(arguments: &Arguments, auth_configs: AuthConfigs) -> Result<Vec<
     })?;
     let address = (arguments.bind_address, arguments.port).into();
     let webhook = Listener::bind(ListenerSettings::new(address).with_tls(Some(tls))).await?;
-    let metrics_listener = bind("metrics", arguments.metrics_addr).await?;
-    let health = bind("health", arguments.health_probe_addr).await?;
+    let metrics_listener = ports::open("metrics", arguments.metrics_addr.0, None).await?;
+    let health = ports::open("health", arguments.health_probe_addr.0, None).await?;
 
     tracing::info!(address = %webhook.address(), path = AUTH_CONFIGS.path(), "starting webhook service");
     let settings = admission::Settings::default();
@@ -137,16 +132,6 @@ async fn listen(arguments: &Arguments, auth_configs: AuthConfigs) -> Result<Vec<
     running.extend(metrics_listener.map(|listener| admin::serve_metrics(listener, registry, server_registry)));
     running.extend(health.map(|listener| admin::serve_health(listener, Arc::new(Serving))));
     Ok(running)
-}
-
-async fn bind(service: &str, address: ListenAddress) -> Result<Option<Listener>, Error> {
-    let Some(address) = address.0 else {
-        tracing::info!("disabling {service} service");
-        return Ok(None);
-    };
-    let listener = Listener::bind(ListenerSettings::new(address)).await?;
-    tracing::info!(address = %listener.address(), "starting {service} service");
-    Ok(Some(listener))
 }
 
 /// The webhook answers from the moment on in which probes are answered: it has nothing to wait for.

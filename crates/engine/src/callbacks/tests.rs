@@ -149,7 +149,7 @@ async fn nothing_is_due_where_nothing_was_decided_or_nobody_is_told() {
         Scenario { when: Some(predicate("false")), ..allowing(yes()) }.plan(),
         Scenario { when: Some(predicate("request.headers.missing == 'x'")), ..allowing(yes()) }.plan(),
         Scenario { callbacks: Vec::new(), ..allowing(yes()) }.plan(),
-        Plan::pending(namespace.clone(), name.clone(), meters()),
+        Plan::pending(namespace.clone(), name.clone(), meters(), String::new()),
         Plan::broken(namespace.clone(), name.clone(), meters(), String::new()),
     ];
     for plan in plans.map(Arc::new) {

@@ -282,7 +282,7 @@ async fn hosts_without_a_working_configuration_are_undecidable() {
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
     let (namespace, name): (Arc<str>, Arc<str>) = ("ns".into(), "pets".into());
     let request = request();
-    let pending = Plan::pending(namespace.clone(), name.clone(), metrics.plan(&namespace, &name));
+    let pending = Plan::pending(namespace.clone(), name.clone(), metrics.plan(&namespace, &name), String::new());
     assert_eq!(word(&check(&pending, &request, None, None).await), "undecidable: configuration is being loaded");
     let meters = metrics.plan(&namespace, &name);
     let broken = Plan::broken(namespace, name, meters, "spec.hosts: secret detail".to_owned());

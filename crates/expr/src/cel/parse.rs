@@ -1,5 +1,12 @@
 //! From source text to a tree, within limits.
 
+use std::{
+    cell::Cell,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    thread,
+};
+
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, SourceInfo};
 
 use super::{COMPREHENSION_LIMIT, DEPTH_LIMIT, SOURCE_LIMIT, functions::ENVIRONMENT, report::Report};
@@ -9,7 +16,35 @@ use crate::error::ParseError;
 /// must not end the process.
 const STACK: usize = 64 << 20;
 
-/// Runs `compile` on a thread with a stack that is large enough for any source within the limits.
+/// What may stand on a large stack before an expression is parsed there, in bytes.
+const BELOW: usize = 8 << 20;
+
+thread_local! {
+    /// Whether this thread has a large stack.
+    static IS_LARGE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` on a thread with so large a stack that the expressions that it makes need no threads of their own. To
+/// start a thread takes longer than to parse most expressions: worth it for whoever makes thousands.
+///
+/// # Errors
+/// There is no such thread.
+///
+/// # Panics
+/// As `work` does.
+pub fn with_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let work = || {
+        IS_LARGE.set(true);
+        work()
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("compiler".to_owned()).stack_size(STACK + BELOW);
+        Ok(thread.spawn_scoped(scope, work)?.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+/// Runs `compile` with a stack that is large enough for any source within the limits: on a thread for it alone, unless
+/// this one has such a stack.
 ///
 /// A panic of the parser is an error like any other.
 pub(super) fn on_large_stack<T: Send>(
@@ -20,11 +55,15 @@ pub(super) fn on_large_stack<T: Send>(
         let length = source.len();
         return Err(ParseError::new(format!("the expression is {length} bytes long; the limit is {SOURCE_LIMIT}")));
     }
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("cel".to_owned()).stack_size(STACK).spawn_scoped(scope, compile);
-        match thread.map(std::thread::ScopedJoinHandle::join) {
+    let unparsed = || Err(ParseError::new("the expression cannot be parsed"));
+    if IS_LARGE.get() {
+        return catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(|_| unparsed());
+    }
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("cel".to_owned()).stack_size(STACK).spawn_scoped(scope, compile);
+        match thread.map(thread::ScopedJoinHandle::join) {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(ParseError::new("the expression cannot be parsed")),
+            Ok(Err(_)) => unparsed(),
             Err(error) => Err(ParseError::new(format!("no thread to parse the expression on: {error}"))),
         }
     })
@@ -122,5 +161,44 @@ fn entry_nesting(all: Nesting, entry: &EntryExpr) -> Nesting {
     match entry {
         EntryExpr::MapEntry(entry) => all.with(measure(&entry.key)).with(measure(&entry.value)),
         EntryExpr::StructField(field) => all.with(measure(&field.value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_large_stack;
+    use crate::cel::{Program, SOURCE_LIMIT};
+
+    #[test]
+    fn what_is_made_on_a_large_stack_is_as_elsewhere() {
+        let repeated = |start: &str, part: &str| {
+            let times = (SOURCE_LIMIT - start.len()) / part.len();
+            [start, &part.repeat(times)].concat()
+        };
+        let sources = [
+            "request.path == 'a'".to_owned(),
+            "request.".to_owned(),
+            repeated("", "("),
+            repeated("", "["),
+            repeated("", "{1:"),
+            repeated("", "!"),
+            repeated("", "-"),
+            repeated("1", "+1"),
+            repeated("true", "&&true"),
+            repeated("request", ".a"),
+            repeated("request", "[0]"),
+            repeated("", "1?1:"),
+        ];
+        let make = |source: &String| Program::expression(source).map(drop).map_err(|error| error.to_string());
+        let elsewhere: Vec<_> = sources.iter().map(make).collect();
+        assert!(elsewhere.first().is_some_and(Result::is_ok) && elsewhere.get(1).is_some_and(Result::is_err));
+        let here = with_large_stack(|| sources.iter().map(make).collect::<Vec<_>>()).unwrap();
+        assert_eq!(here, elsewhere);
+    }
+
+    #[test]
+    #[should_panic(expected = "by the test")]
+    fn panics_are_passed_on() {
+        let _ = with_large_stack(|| panic!("by the test"));
     }
 }

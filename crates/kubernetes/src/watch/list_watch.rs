@@ -119,7 +119,8 @@ impl Default for Timing {
             get: Duration::from_secs(10),
             watch_seconds: 60,
             silence: Duration::from_secs(10),
-            backoff: Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(30) },
+            // What is revoked while the API server is away must not be served for long after it is back.
+            backoff: Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(10) },
             linger: Duration::from_secs(60),
         }
     }

@@ -44,8 +44,9 @@
 {{- with .Values.upstreams.maxBody }}
 {{- $arguments = append $arguments (printf "--max-upstream-body=%s" (include "usher.number" .)) }}
 {{- end }}
-{{- with .Values.kubeClient.qps }}
-{{- $arguments = append $arguments (printf "--kube-client-qps=%s" (include "usher.number" .)) }}
+{{- /* 0 is a value: as often as rules want. */}}
+{{- if not (kindIs "invalid" .Values.kubeClient.qps) }}
+{{- $arguments = append $arguments (printf "--kube-client-qps=%s" (include "usher.number" .Values.kubeClient.qps)) }}
 {{- end }}
 {{- with .Values.kubeClient.burst }}
 {{- $arguments = append $arguments (printf "--kube-client-burst=%s" (include "usher.number" .)) }}

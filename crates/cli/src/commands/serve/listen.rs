@@ -9,14 +9,12 @@ use std::{
 
 use clap::Args;
 use prometheus::Registry;
-use usher_server::{
-    ClientCertificates, Listener, ListenerSettings, Metrics, Running, Tls, TlsSettings, Tracing, admin, ext_authz,
-    oidc, raw_http,
-};
+use usher_server::{ClientCertificates, Metrics, Running, Tls, TlsSettings, Tracing, admin, ext_authz, oidc, raw_http};
 
-use super::Error;
 use crate::{
+    Error,
     adapters::{Decider, Ready, TokenIssuers},
+    ports,
     settings::{ListenAddress, Number, boolean, listen_address},
 };
 
@@ -105,52 +103,56 @@ pub(super) struct ListenOptions {
     oidc_tls_cipher_suites: Vec<String>,
 }
 
+/// What the ports lead to.
+pub(super) struct Served {
+    /// Who decides.
+    pub(super) decider: Arc<Decider>,
+    /// Whose tokens are vouched for.
+    pub(super) issuers: Arc<TokenIssuers>,
+    /// What probes are told.
+    pub(super) ready: Arc<Ready>,
+    /// The metrics of the process and of where configuration comes from.
+    pub(super) registry: Registry,
+    /// The metrics of decisions and servers.
+    pub(super) server_registry: Registry,
+    /// Where calls are recorded.
+    pub(super) tracing: Tracing,
+}
+
 /// Opens all ports before anything is answered, so that a port that is taken is known at once.
-pub(super) async fn listen(
-    options: &ListenOptions,
-    decider: &Arc<Decider>,
-    issuers: &Arc<TokenIssuers>,
-    ready: &Arc<Ready>,
-    registry: &Registry,
-    server_registry: &Registry,
-    tracing: &Tracing,
-) -> Result<Vec<Running>, Error> {
-    let metrics = Metrics::register(server_registry)?;
+pub(super) async fn listen(options: &ListenOptions, served: Served) -> Result<Vec<Running>, Error> {
+    let Served { decider, issuers, ready, registry, server_registry, tracing } = served;
+    let metrics = Metrics::register(&server_registry)?;
     let timeout = match options.timeout.or_default("timeout", 0) {
         0 => None,
         milliseconds => Some(Duration::from_millis(milliseconds)),
     };
     let (grpc_tls, http_tls) = authorization_tls(options)?;
-    let at = |port: u16| SocketAddr::new(options.bind_address, port);
+    let at = |port: u16| (port != 0).then(|| SocketAddr::new(options.bind_address, port));
 
-    let grpc =
-        bind("grpc auth", options.ext_auth_grpc_port.or_default("ext-auth-grpc-port", 50051), at, grpc_tls).await?;
-    let http =
-        bind("http auth", options.ext_auth_http_port.or_default("ext-auth-http-port", 5001), at, http_tls).await?;
-    let discovery =
-        bind("http oidc", options.oidc_http_port.or_default("oidc-http-port", 8083), at, discovery_tls(options)?)
-            .await?;
-    let metrics_listener = bind_address("metrics", options.metrics_addr).await?;
-    let health = bind_address("health", options.health_probe_addr).await?;
+    let grpc_port = options.ext_auth_grpc_port.or_default("ext-auth-grpc-port", 50051);
+    let http_port = options.ext_auth_http_port.or_default("ext-auth-http-port", 5001);
+    let discovery_port = options.oidc_http_port.or_default("oidc-http-port", 8083);
+    let grpc = ports::open("grpc auth", at(grpc_port), grpc_tls).await?;
+    let http = ports::open("http auth", at(http_port), http_tls).await?;
+    let discovery = ports::open("http oidc", at(discovery_port), discovery_tls(options)?).await?;
+    let metrics_listener = ports::open("metrics", options.metrics_addr.0, None).await?;
+    let health = ports::open("health", options.health_probe_addr.0, None).await?;
 
-    let readiness: Arc<dyn usher_server::Readiness> = ready.clone();
     let mut running = Vec::new();
     running.extend(grpc.map(|listener| {
         let settings =
             ext_authz::Settings { timeout, error_response: options.error_response, tracing: tracing.clone() };
-        ext_authz::serve(listener, Arc::clone(decider), Arc::clone(&readiness), Arc::clone(&metrics), settings)
+        ext_authz::serve(listener, Arc::clone(&decider), ready.clone(), Arc::clone(&metrics), settings)
     }));
     running.extend(http.map(|listener| {
         let max_body_bytes = options.max_http_request_body_size.or_default("max-http-request-body-size", 8192);
         let settings = raw_http::Settings { timeout, max_body_bytes, tracing: tracing.clone() };
-        raw_http::serve(listener, Arc::clone(decider), Arc::clone(&metrics), settings)
+        raw_http::serve(listener, decider, Arc::clone(&metrics), settings)
     }));
-    let issuers: Arc<dyn oidc::Issuers> = issuers.clone();
-    running.extend(discovery.map(|listener| oidc::serve(listener, issuers, Arc::clone(&metrics), tracing.clone())));
-    running.extend(
-        metrics_listener.map(|listener| admin::serve_metrics(listener, registry.clone(), server_registry.clone())),
-    );
-    running.extend(health.map(|listener| admin::serve_health(listener, readiness)));
+    running.extend(discovery.map(|listener| oidc::serve(listener, issuers, metrics, tracing)));
+    running.extend(metrics_listener.map(|listener| admin::serve_metrics(listener, registry, server_registry)));
+    running.extend(health.map(|listener| admin::serve_health(listener, ready)));
     Ok(running)
 }
 
@@ -193,30 +195,4 @@ fn settings(files: (&str, &str), versions: (&str, &str), suites: &[String]) -> R
     versions.1.clone_into(&mut settings.max_version);
     settings.cipher_suites = suites.iter().filter(|name| !name.is_empty()).cloned().collect();
     Ok(Some(settings))
-}
-
-async fn bind(
-    service: &str,
-    port: u16,
-    at: impl Fn(u16) -> SocketAddr,
-    tls: Option<Tls>,
-) -> Result<Option<Listener>, Error> {
-    if port == 0 {
-        tracing::info!("disabling {service} service");
-        return Ok(None);
-    }
-    let with_tls = tls.is_some();
-    let listener = Listener::bind(ListenerSettings::new(at(port)).with_tls(tls)).await?;
-    tracing::info!(address = %listener.address(), tls = with_tls, "starting {service} service");
-    Ok(Some(listener))
-}
-
-async fn bind_address(service: &str, address: ListenAddress) -> Result<Option<Listener>, Error> {
-    let Some(address) = address.0 else {
-        tracing::info!("disabling {service} service");
-        return Ok(None);
-    };
-    let listener = Listener::bind(ListenerSettings::new(address)).await?;
-    tracing::info!(address = %listener.address(), "starting {service} service");
-    Ok(Some(listener))
 }

@@ -15,8 +15,9 @@ use usher_kubernetes::{
 };
 use usher_source::{Change, directory, snapshot::SnapshotWriter};
 
-use super::{super::options::ConfigOptions, Error};
+use super::super::options::ConfigOptions;
 use crate::{
+    Error,
     cluster::{ClusterSide, SnapshotKeeper},
     runtime::CompilerOptions,
     settings::{Number, boolean},
@@ -67,6 +68,16 @@ pub(super) struct ClusterSource {
     writer: status::Writer,
     side: ClusterSide,
     election: Option<lease::Election>,
+}
+
+/// A source that tells.
+pub(super) struct Started {
+    /// Ends when the source does.
+    pub(super) watch: JoinHandle<io::Result<()>>,
+    /// Who else is told of what comes from a cluster.
+    pub(super) cluster: Option<ClusterSide>,
+    /// What runs beside a cluster as the source.
+    pub(super) beside: Option<Beside>,
 }
 
 /// What runs beside the source, to be ended when the process ends.
@@ -137,19 +148,19 @@ impl Source {
         }
     }
 
-    /// Starts to tell. The first is what ends when the source does.
-    pub(super) fn start(
-        self,
-        sender: mpsc::Sender<Vec<Change>>,
-    ) -> (JoinHandle<io::Result<()>>, Option<ClusterSide>, Option<Beside>) {
+    /// Starts to tell.
+    pub(super) fn start(self, sender: mpsc::Sender<Vec<Change>>) -> Started {
         match self {
-            Self::Directory(source) => (tokio::spawn(source.watch(sender)), None, None),
+            Self::Directory(source) => {
+                Started { watch: tokio::spawn(source.watch(sender)), cluster: None, beside: None }
+            }
             Self::Cluster(source) => {
                 let ClusterSource { source, writer, side, election, .. } = *source;
                 let restore = side.snapshot.as_ref().map(SnapshotKeeper::restore);
                 let snapshot = side.snapshot.as_ref().map(SnapshotKeeper::writer);
                 let beside = Beside { election, writer: tokio::spawn(writer.run()), snapshot };
-                (tokio::spawn(source.watch(sender, restore)), Some(side), Some(beside))
+                let watch = tokio::spawn(source.watch(sender, restore));
+                Started { watch, cluster: Some(side), beside: Some(beside) }
             }
         }
     }

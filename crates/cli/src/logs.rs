@@ -2,6 +2,7 @@
 
 use std::{fmt, io::IsTerminal as _};
 
+use clap::Args;
 use serde_json::{Map, Value};
 use tracing::{
     Event, Level, Subscriber,
@@ -13,36 +14,50 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+/// What is logged, and how.
+#[derive(Debug, Args)]
+pub(crate) struct LogOptions {
+    /// What is logged: debug, info, warn or error.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+
+    /// How log lines look: production (JSON) or development.
+    #[arg(long, env = "LOG_MODE", default_value = "production", ignore_case = true)]
+    log_mode: LogMode,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum LogMode {
+enum LogMode {
     /// JSON with the members `level`, `ts`, `logger`, `msg`, then the fields.
     Production,
     /// Readable lines.
     Development,
 }
 
-/// Starts logging. `level` is one of debug, info, warn, error; dpanic, panic and fatal mean error, anything else info.
-pub(crate) fn start(level: &str, mode: LogMode) {
-    let level = match level.to_ascii_lowercase().as_str() {
-        "debug" => Level::DEBUG,
-        "warn" => Level::WARN,
-        "error" | "dpanic" | "panic" | "fatal" => Level::ERROR,
-        _ => Level::INFO,
-    };
-    // Libraries speak only when something is wrong, unless the usual variable asks for more. The Kubernetes client takes
-    // every answer that is no success for an error of its own; whoever asked says what came of it.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new(format!("warn,kube_client::client::builder=off,usher={level},{}", crates_at(level)))
-    });
-    // A line that cannot be written is lost. To say so in the same place would fail too, and end what is being done.
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    // A second call (in tests) changes nothing.
-    let _ = match mode {
-        LogMode::Production => builder.event_format(Json).try_init(),
-        LogMode::Development => builder.with_ansi(std::io::stderr().is_terminal()).compact().try_init(),
-    };
+impl LogOptions {
+    /// Starts logging. The levels dpanic, panic and fatal mean error, an unknown one means info.
+    pub(crate) fn start(&self) {
+        let level = match self.log_level.to_ascii_lowercase().as_str() {
+            "debug" => Level::DEBUG,
+            "warn" => Level::WARN,
+            "error" | "dpanic" | "panic" | "fatal" => Level::ERROR,
+            _ => Level::INFO,
+        };
+        // Libraries speak only when something is wrong, unless the usual variable asks for more. The Kubernetes client takes
+        // every answer that is no success for an error of its own; whoever asked says what came of it.
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+            EnvFilter::new(format!("warn,kube_client::client::builder=off,usher={level},{}", crates_at(level)))
+        });
+        // A line that cannot be written is lost. To say so in the same place would fail too, and end what is being done.
+        let builder =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+        // A second call (in tests) changes nothing.
+        let _ = match self.log_mode {
+            LogMode::Production => builder.event_format(Json).try_init(),
+            LogMode::Development => builder.with_ansi(std::io::stderr().is_terminal()).compact().try_init(),
+        };
+    }
 }
 
 fn crates_at(level: Level) -> String {
