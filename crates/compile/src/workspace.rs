@@ -85,15 +85,6 @@ struct Version<'a> {
     given: Given,
 }
 
-/// Compiles. A panic refuses the one AuthConfig: it must not end the loop that takes in all of them.
-fn guarded(hosts: &[String], compile: impl FnOnce() -> Result<Compiled, Refused>) -> Result<Compiled, Refused> {
-    catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(|_| {
-        tracing::error!("compiling an AuthConfig panicked");
-        let problem = Problem { path: "spec".to_owned(), message: "it cannot be compiled: internal error".to_owned() };
-        Err(Refused { hosts: compile::hosts(hosts, &mut Problems::default()), problems: vec![problem] })
-    })
-}
-
 impl Workspace {
     /// An empty workspace. `secrets` is empty, and says what it means that a Secret is not in it.
     #[must_use]
@@ -398,6 +389,15 @@ impl Workspace {
         };
         update.report(report);
     }
+}
+
+/// Compiles. A panic refuses the one AuthConfig: it must not end the loop that takes in all of them.
+fn guarded(hosts: &[String], compile: impl FnOnce() -> Result<Compiled, Refused>) -> Result<Compiled, Refused> {
+    catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(|_| {
+        tracing::error!("compiling an AuthConfig panicked");
+        let problem = Problem { path: "spec".to_owned(), message: "it cannot be compiled: internal error".to_owned() };
+        Err(Refused { hosts: compile::hosts(hosts, &mut Problems::default()), problems: vec![problem] })
+    })
 }
 
 #[cfg(test)]

@@ -36,8 +36,9 @@ type Shard = HashMap<Arc<str>, Arc<Plan>>;
 #[derive(Debug, Clone)]
 struct Table {
     hasher: RandomState,
-    exact: Vec<Arc<Shard>>,
-    wildcards: Vec<Arc<Shard>>,
+    /// Shared with the table before as a whole, until one of its shards changes; so are the wildcards.
+    exact: Arc<[Arc<Shard>]>,
+    wildcards: Arc<[Arc<Shard>]>,
     /// Most tables have no wildcard; then nobody walks labels.
     wildcard_count: usize,
     /// For hosts that are not in the table.
@@ -48,8 +49,8 @@ impl Default for HostIndex {
     fn default() -> Self {
         let table = Table {
             hasher: RandomState::new(),
-            exact: vec![Arc::default(); SHARDS],
-            wildcards: vec![Arc::default(); SHARDS],
+            exact: vec![Arc::default(); SHARDS].into(),
+            wildcards: vec![Arc::default(); SHARDS].into(),
             wildcard_count: 0,
             default: None,
         };
@@ -129,7 +130,7 @@ impl Table {
             HostPattern::Exact(key) => (&mut self.exact, key),
             HostPattern::Wildcard(key) => (&mut self.wildcards, key),
         };
-        let Some(shard) = shards.get_mut(shard_of(&self.hasher, key)) else { return };
+        let Some(shard) = Arc::make_mut(shards).get_mut(shard_of(&self.hasher, key)) else { return };
         let shard = Arc::make_mut(shard);
         let before = shard.len();
         match plan {

@@ -68,7 +68,7 @@ mod tests;
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_LENGTH};
+use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_LENGTH};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -87,7 +87,9 @@ use crate::{
     BuildContext, FieldPath, Problems,
     resources::{
         client_credentials::{Token, TokenError},
-        http::{Client, FetchError, FetchErrorKind, LONGEST_EXCHANGE, Request, Response, pass_on, time_limit},
+        http::{
+            Client, FetchError, FetchErrorKind, LONGEST_EXCHANGE, NestedTooDeep, Onward, Request, Response, time_limit,
+        },
     },
 };
 
@@ -184,20 +186,6 @@ impl HttpEndpoint {
     }
 }
 
-/// The header that says how many requests of rules are nested: one that is made because of a check whose request was
-/// itself made by a rule counts one more. Clients may set it, to their own harm.
-const NESTING: HeaderName = HeaderName::from_static("x-usher-nesting");
-
-/// How deep requests of rules may be nested. Rules that ask a service behind the same gateway, whose rules ask another,
-/// are as many as anybody means to have.
-pub const MOST_NESTED: u16 = 3;
-
-/// The deepest nesting that the headers of a request tell of.
-fn nesting(request: &usher_engine::Request) -> u16 {
-    let told = request.header(NESTING.as_str()).unwrap_or_default().split(',');
-    told.filter_map(|number| number.trim().parse().ok()).max().unwrap_or_default()
-}
-
 /// A request with everything that depended on a document. Its credential is added when it is sent.
 pub struct PreparedRequest<'a> {
     endpoint: &'a HttpEndpoint,
@@ -211,16 +199,9 @@ impl PreparedRequest<'_> {
     /// nested, in place of those that the configuration gives by the same names.
     ///
     /// # Errors
-    /// When they are nested deeper than [`MOST_NESTED`]: the requests of rules come back to the rules, which would go on
-    /// for ever, and multiply if there are several.
+    /// When they are nested too deep.
     pub fn because_of(mut self, request: &usher_engine::Request) -> Result<Self, EndpointError> {
-        let nested = nesting(request);
-        if nested >= MOST_NESTED {
-            let detail = format!("the requests of rules lead back to rules: {nested} of them are nested");
-            return Err(EndpointError::Dependency { reason: "requests nested too deep", detail });
-        }
-        self.headers.insert(NESTING, HeaderValue::from(nested + 1));
-        pass_on(request.trace(), &mut self.headers);
+        Onward::of(request)?.put(&mut self.headers);
         Ok(self)
     }
 
@@ -311,6 +292,12 @@ impl From<EndpointError> for Failure {
             EndpointError::Request(reason) => Self::Denied(reason),
             EndpointError::Dependency { reason, detail } => Self::undecidable(reason, detail),
         }
+    }
+}
+
+impl From<NestedTooDeep> for EndpointError {
+    fn from(error: NestedTooDeep) -> Self {
+        Self::Dependency { reason: NestedTooDeep::REASON, detail: error.to_string() }
     }
 }
 

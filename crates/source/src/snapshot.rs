@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _};
+use redb::Database;
 use thiserror::Error;
 use usher_api::{AuthConfig, Secret, SecretName};
 
@@ -39,7 +39,6 @@ pub use file::FILE_NAME;
 pub use writer::SnapshotWriter;
 
 use crate::{AuthConfigObject, Change};
-use file::{AUTH_CONFIGS, LABELLED_SECRETS, NAMED_SECRETS};
 use tables::Unreadable;
 
 /// The last good configuration, in a file.
@@ -148,27 +147,6 @@ impl Snapshot {
     pub fn open(folder: &Path) -> Result<Self, SnapshotError> {
         let (path, database) = file::open(folder)?;
         Ok(Self { path, database: Mutex::new(Some(database)) })
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether there is nothing in it: no AuthConfig and no Secret. Blocks.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn is_empty(&self) -> Result<bool, SnapshotError> {
-        self.with_database("read", |database| {
-            let transaction = database.begin_read()?;
-            for table in [AUTH_CONFIGS, LABELLED_SECRETS, NAMED_SECRETS] {
-                if !transaction.open_table(table)?.is_empty()? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        })
     }
 
     /// Writes all of these, or none if it fails; a later one counts before an earlier one of the same object. Returns

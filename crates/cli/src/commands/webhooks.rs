@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     match run_to_end(arguments) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            tracing::error!(error = crate::chain(&*error), "cannot start");
+            tracing::error!(error = crate::chain(&*error), "ended by an error");
             Exit::Invalid
         }
     }

@@ -58,7 +58,7 @@ use usher_proto::authzed::api::v1::{
 use crate::{
     BuildContext, FieldPath, Problems,
     resources::{
-        http::time_limit,
+        http::{Onward, time_limit},
         spicedb::{Endpoint, Key, Server},
     },
     secrets::SecretUse,
@@ -182,8 +182,8 @@ impl Evaluator for SpiceDb {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
         match self.question(context) {
             Ok(question) => Evaluation::pending(async move {
-                let trace = context.request().trace();
-                let answer = self.server.check(question, self.key.as_ref(), self.timeout, trace).await?;
+                let onward = Onward::of(context.request())?;
+                let answer = self.server.check(question, self.key.as_ref(), self.timeout, &onward).await?;
                 outcome(&answer)
             }),
             Err(failure) => Evaluation::failure(failure),

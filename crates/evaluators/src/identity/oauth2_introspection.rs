@@ -36,13 +36,13 @@ use http::{
 use serde_json::Value;
 use url::form_urlencoded;
 use usher_api::OAuth2IntrospectionSpec;
-use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome, TraceContext};
+use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome};
 
 use crate::{
     BuildContext, FieldPath, Problems, basic_authorization,
     credentials::{Credentials, MAX_TOKEN, NOT_FOUND},
     json_answer::first_value,
-    resources::http::{Client, Request, parse_url, pass_on, time_limit},
+    resources::http::{Client, Onward, Request, parse_url, time_limit},
 };
 
 /// Asks an introspection endpoint about the token of a request.
@@ -84,7 +84,7 @@ impl Evaluator for OAuth2Introspection {
         match self.credentials.require(context) {
             Ok(token) if token.is_empty() => Evaluation::failure(Failure::denied(NOT_FOUND)),
             Ok(token) if token.len() > MAX_TOKEN => Evaluation::failure(Failure::denied(NOT_ACTIVE)),
-            Ok(token) => Evaluation::pending(self.introspect(token, context.request().trace())),
+            Ok(token) => Evaluation::pending(self.introspect(token, context)),
             Err(failure) => Evaluation::failure(failure),
         }
     }
@@ -95,11 +95,11 @@ impl Evaluator for OAuth2Introspection {
 }
 
 impl OAuth2Introspection {
-    async fn introspect(&self, token: Cow<'_, str>, trace: &TraceContext) -> Outcome {
+    async fn introspect(&self, token: Cow<'_, str>, context: &Context<'_>) -> Outcome {
         let failed = |detail: String| Failure::undecidable("token introspection request failed", detail);
         let malformed = |detail: String| Failure::undecidable("invalid token introspection response", detail);
         let mut request = self.request(&token);
-        pass_on(trace, &mut request.headers);
+        Onward::of(context.request())?.put(&mut request.headers);
         let response = self.client.fetch(request).await.map_err(|error| failed(error.to_string()))?;
         if response.status != StatusCode::OK {
             return Err(failed(format!("status {} instead of 200", response.status.as_u16())));

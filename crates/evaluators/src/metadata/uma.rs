@@ -46,14 +46,14 @@ use http::StatusCode;
 use serde_json::Value;
 use url::Url;
 use usher_api::UmaSpec;
-use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome, TraceContext};
+use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome};
 
 use crate::{
     BuildContext, FieldPath, Problems, basic_authorization,
     json_answer::first_value,
     resources::{
         background::FIRST_ATTEMPT_PATIENCE,
-        http::{LONGEST_EXCHANGE, parse_url, time_limit},
+        http::{LONGEST_EXCHANGE, Onward, parse_url, time_limit},
         uma::{Endpoints, Token, UmaConfig, UmaServer},
     },
 };
@@ -85,7 +85,11 @@ const MAX_BYTES: usize = 4 << 20;
 
 impl Evaluator for Uma {
     fn evaluate<'a>(&'a self, context: &'a Context<'a>) -> Evaluation<'a> {
-        let look_up = self.look_up(context.request().url_path(), context.request().trace());
+        let onward = match Onward::of(context.request()) {
+            Ok(onward) => onward,
+            Err(nested) => return Evaluation::failure(nested.into()),
+        };
+        let look_up = self.look_up(context.request().url_path(), onward);
         Evaluation::pending(async move {
             let in_time = tokio::time::timeout(LONGEST_EXCHANGE, look_up).await;
             in_time.unwrap_or_else(|_| Err(failed(format!("not done within {LONGEST_EXCHANGE:?}"))))
@@ -98,18 +102,18 @@ impl Evaluator for Uma {
 }
 
 impl Uma {
-    async fn look_up(&self, path: &str, trace: &TraceContext) -> Outcome {
+    async fn look_up(&self, path: &str, onward: Onward) -> Outcome {
         if let Some(attempt) = self.server.first_attempt() {
             let _ = tokio::time::timeout(FIRST_ATTEMPT_PATIENCE, attempt).await;
         }
         let Some(endpoints) = self.server.endpoints().clone() else { return Err(self.server.unavailable()) };
         let token = self.server.token(&endpoints).await?;
-        let resources = match self.resources(&endpoints, &token, path, trace).await {
+        let resources = match self.resources(&endpoints, &token, path, &onward).await {
             Err(LookUpError::Unauthorized) => {
                 // It was revoked, or the server forgot it.
                 self.server.forget(&token).await;
                 let token = self.server.token(&endpoints).await?;
-                self.resources(&endpoints, &token, path, trace).await
+                self.resources(&endpoints, &token, path, &onward).await
             }
             result => result,
         };
@@ -125,12 +129,12 @@ impl Uma {
         endpoints: &Endpoints,
         token: &Token,
         path: &str,
-        trace: &TraceContext,
+        onward: &Onward,
     ) -> Result<Vec<Value>, LookUpError> {
         let registration = &endpoints.resource_registration;
-        let ids = self.ids(&query_url(registration, path), token, trace).await?;
+        let ids = self.ids(&query_url(registration, path), token, onward).await?;
         let (mut resources, mut bytes) = (Vec::with_capacity(ids.len()), 0);
-        let fetches = ids.into_iter().map(|id| async move { self.resource(registration, &id, token, trace).await });
+        let fetches = ids.into_iter().map(|id| async move { self.resource(registration, &id, token, onward).await });
         let mut found = stream::iter(fetches).buffered(AT_A_TIME);
         while let Some(resource) = found.try_next().await? {
             let Some((resource, size)) = resource else { continue };
@@ -144,9 +148,9 @@ impl Uma {
     }
 
     /// The ids of the resources.
-    async fn ids(&self, url: &Url, token: &Token, trace: &TraceContext) -> Result<Vec<String>, LookUpError> {
+    async fn ids(&self, url: &Url, token: &Token, onward: &Onward) -> Result<Vec<String>, LookUpError> {
         let response =
-            self.server.get(url, token, trace).await.map_err(|error| LookUpError::Failed(error.to_string()))?;
+            self.server.get(url, token, onward).await.map_err(|error| LookUpError::Failed(error.to_string()))?;
         match response.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED if !token.is_new() => return Err(LookUpError::Unauthorized),
@@ -167,7 +171,7 @@ impl Uma {
         registration: &Url,
         id: &str,
         token: &Token,
-        trace: &TraceContext,
+        onward: &Onward,
     ) -> Result<Option<(Value, usize)>, LookUpError> {
         let left_out = |cause: String| {
             tracing::debug!(server = ?self.server, cause, "a uma resource is left out");
@@ -176,7 +180,7 @@ impl Uma {
         let Some(url) = resource_url(registration, id) else {
             return left_out("its id cannot be part of a URL".to_owned());
         };
-        let response = match self.server.get(&url, token, trace).await {
+        let response = match self.server.get(&url, token, onward).await {
             Ok(response) => response,
             Err(error) => return left_out(error.to_string()),
         };

@@ -56,7 +56,7 @@ use crate::{
     identity::Facts,
     json_answer::first_value,
     resources::{
-        http::{Client, Request, parse_url, pass_on, time_limit},
+        http::{Client, Onward, Request, parse_url, time_limit},
         oidc::Source,
     },
 };
@@ -157,7 +157,7 @@ impl UserInfo {
             (AUTHORIZATION, authorization),
             (ACCEPT, HeaderValue::from_static("application/json")),
         ]);
-        pass_on(context.request().trace(), &mut request.headers);
+        Onward::of(context.request())?.put(&mut request.headers);
         Ok(request)
     }
 

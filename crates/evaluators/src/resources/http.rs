@@ -11,7 +11,7 @@
 
 mod address;
 mod dial;
-mod trace;
+mod onward;
 mod url_rules;
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ use url::{Host, Url};
 use address::{AddressRules, GuardedResolver, RefusedAddress};
 pub use address::{Cidr, InvalidCidr};
 pub(in crate::resources) use dial::Dialer;
-pub use trace::pass_on;
+pub use onward::{NestedTooDeep, Onward};
 pub use url_rules::{UrlError, parse_url};
 
 /// What may be set about outbound requests.

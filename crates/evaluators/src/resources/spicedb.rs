@@ -23,11 +23,11 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
     transport::Certificate,
 };
-use usher_engine::{Failure, TraceContext};
+use usher_engine::Failure;
 use usher_proto::authzed::api::v1::{CheckPermissionRequest, CheckPermissionResponse};
 
 use crate::resources::{
-    http::{Client, Dialer, pass_on},
+    http::{Client, Dialer, Onward},
     in_use::InUse,
 };
 use connection::{Connection, causes};
@@ -169,7 +169,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Asks whether a subject has a permission, on behalf of a check of that trace.
+    /// Asks whether a subject has a permission, on behalf of a check.
     ///
     /// # Errors
     /// When the server refuses to say, or does not answer in time.
@@ -178,10 +178,10 @@ impl Server {
         question: CheckPermissionRequest,
         key: Option<&Key>,
         timeout: Option<Duration>,
-        trace: &TraceContext,
+        onward: &Onward,
     ) -> Result<CheckPermissionResponse, Refusal> {
         let mut request = Request::new(question);
-        pass_on(trace, request.metadata_mut().as_mut());
+        onward.put(request.metadata_mut().as_mut());
         if let Some(Key(key)) = key {
             request.metadata_mut().insert("authorization", key.clone());
         }

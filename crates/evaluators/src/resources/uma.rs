@@ -20,13 +20,13 @@ use http::{
 };
 use serde_json::Value;
 use url::Url;
-use usher_engine::{Failure, TraceContext};
+use usher_engine::Failure;
 
 use crate::{
     json_answer::first_value,
     resources::{
         background::{Fetch, Kept, Registry, Timing, wait_for_all},
-        http::{Client, FetchError, Request, Response, parse_url, pass_on, shown},
+        http::{Client, FetchError, Onward, Request, Response, parse_url, shown},
     },
 };
 
@@ -129,18 +129,18 @@ impl UmaServer {
         self.tokens.forget(token).await;
     }
 
-    /// Asks the protection API for what is at a URL, on behalf of a check of that trace.
+    /// Asks the protection API for what is at a URL, on behalf of a check.
     ///
     /// # Errors
     /// When there is no complete answer within time and size.
-    pub async fn get(&self, url: &Url, token: &Token, trace: &TraceContext) -> Result<Response, FetchError> {
+    pub async fn get(&self, url: &Url, token: &Token, onward: &Onward) -> Result<Response, FetchError> {
         let discovery = self.endpoints.fetch();
         let mut request = Request::get(url.as_str(), discovery.timeout);
         request.headers = HeaderMap::from_iter([
             (AUTHORIZATION, token.authorization().clone()),
             (ACCEPT, HeaderValue::from_static("application/json")),
         ]);
-        pass_on(trace, &mut request.headers);
+        onward.put(&mut request.headers);
         discovery.client.fetch(request).await
     }
 }

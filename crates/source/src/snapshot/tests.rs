@@ -7,11 +7,34 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use serde_json::json;
 use tempfile::TempDir;
 use usher_api::{AuthConfigDocument, Document, Lines, ObjectMeta, read_documents};
 
-use super::*;
+use super::{
+    file::{AUTH_CONFIGS, LABELLED_SECRETS, NAMED_SECRETS},
+    *,
+};
+
+impl Snapshot {
+    /// The file.
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is nothing in it: no AuthConfig and no Secret.
+    fn is_empty(&self) -> Result<bool, SnapshotError> {
+        self.with_database("read", |database| {
+            let transaction = database.begin_read()?;
+            let mut is_empty = true;
+            for table in [AUTH_CONFIGS, LABELLED_SECRETS, NAMED_SECRETS] {
+                is_empty &= transaction.open_table(table)?.is_empty()?;
+            }
+            Ok(is_empty)
+        })
+    }
+}
 
 fn open() -> (TempDir, Snapshot) {
     let folder = tempfile::tempdir().unwrap();

@@ -181,6 +181,8 @@ impl Shared {
                 }
             }
         }
+        // Whoever waits for the end may open the file then.
+        drop(write);
         self.state().ended = true;
         self.wake.notify_all();
     }

@@ -9,7 +9,7 @@ use super::{
         agreement::{arguments, flags},
         packages, python,
     },
-    Rendered, everything, everything_else, render, yaml,
+    Rendered, everything, everything_else, render, rendered, yaml,
 };
 use crate::support::workspace::root;
 
@@ -54,6 +54,14 @@ fn every_flag_has_a_value() {
     let missing: Vec<_> = flags("server").into_iter().filter(|flag| !set.contains(flag.as_str())).collect();
     // Pods listen at all of their addresses, and are configured by the cluster.
     assert_eq!(missing, ["--bind-address", "--config", "--help", "--version"]);
+}
+
+#[test]
+fn a_rate_of_0_is_told() {
+    let set =
+        |values| rendered(values).map(|rendered| arguments(rendered.deployment()).contains_key("--kube-client-qps"));
+    assert_eq!(set(json!({"kubeClient": {"qps": 0}})), set(json!({"kubeClient": {"qps": 1}})));
+    assert_ne!(set(json!({})), Some(true));
 }
 
 /// The paths of values that have no values below them.

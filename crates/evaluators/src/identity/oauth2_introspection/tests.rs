@@ -134,6 +134,8 @@ async fn nobody_is_asked_about_what_is_no_token() {
     ] {
         assert_eq!(check(&rule, "/", &headers, "").await, Err(Failure::denied(reason)), "{headers:?}");
     }
+    let nested = [("authorization", "Bearer t"), ("x-usher-nesting", "3")];
+    assert_eq!(check(&rule, "/", &nested, "").await.unwrap_err().reason(), "requests nested too deep");
     assert_eq!(server.count(PATH), 0);
 }
 

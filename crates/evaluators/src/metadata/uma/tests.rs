@@ -59,6 +59,9 @@ async fn resources_of_the_path_are_described_in_their_order() {
         ]
     );
     assert_eq!(server.calls_in_trace(), 4, "all for resources, none for what is shared");
+    let failure = check(&*rule, "/pets/1", &[("x-usher-nesting", "3")], "").await.unwrap_err();
+    assert_eq!(failure.reason(), "requests nested too deep");
+    assert_eq!(server.calls(), [""; 0]);
     assert_eq!(*look_up(&rule, "/nothing/here").await.unwrap(), json!([]));
     assert_eq!(server.calls(), ["GET /resource_set?uri=/nothing/here"], "the token is kept");
 }

@@ -54,7 +54,11 @@ async fn the_issuer_of_the_caller_is_asked_with_the_callers_token() {
         assert!(request.starts_with("GET /realm/userinfo HTTP/1.1\r\n"), "{request}");
         assert!(is_in_trace(&request), "{request}");
         assert!(request.contains(&format!("\r\nauthorization: Bearer {token}\r\n")), "{request}");
+        assert!(request.contains("\r\nx-usher-nesting: 1\r\n"), "{request}");
     }
+    let nested = [TOKEN[0], ("x-usher-nesting", "3")];
+    let failure = check(&rule, "/", &nested, "idp").await.unwrap_err();
+    assert_eq!(failure.reason(), "requests nested too deep");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use futures_util::future::join_all;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::transport::Identity;
+use usher_engine::TraceContext;
 
 use super::{
     test_server::{Reply, TestSpiceDb},
@@ -23,7 +24,7 @@ fn endpoint(spicedb: &TestSpiceDb, tls: bool) -> Endpoint {
 
 async fn ask(server: &Server) -> Result<i32, Refusal> {
     server
-        .check(CheckPermissionRequest::default(), None, None, &TraceContext::default())
+        .check(CheckPermissionRequest::default(), None, None, &Onward::default())
         .await
         .map(|answer| answer.permissionship)
 }
@@ -138,8 +139,8 @@ async fn errors_are_told_apart() {
 async fn a_silent_server_is_not_waited_for_and_a_silent_connection_not_kept() {
     let spicedb = TestSpiceDb::start(Reply::Silence);
     let server = servers(None).server(endpoint(&spicedb, false));
-    let no_trace = TraceContext::default();
-    let question = || server.check(CheckPermissionRequest::default(), None, SOON, &no_trace);
+    let onward = Onward::default();
+    let question = || server.check(CheckPermissionRequest::default(), None, SOON, &onward);
     let refusal = question().await.unwrap_err();
     let detail = format!("localhost:{}: no answer within 100ms", spicedb.address.port());
     assert_eq!(refusal, Refusal::Timeout(detail));
@@ -160,7 +161,7 @@ async fn answers_beyond_all_measure_are_refused() {
     let server = servers(None).server(endpoint(&spicedb, false));
     assert!(matches!(ask(&server).await, Err(Refusal::Error(_))));
     let question = CheckPermissionRequest { permission: "p".repeat(70_000), ..CheckPermissionRequest::default() };
-    assert!(matches!(server.check(question, None, None, &TraceContext::default()).await, Err(Refusal::Error(_))));
+    assert!(matches!(server.check(question, None, None, &Onward::default()).await, Err(Refusal::Error(_))));
 }
 
 #[tokio::test]
@@ -201,8 +202,10 @@ async fn a_question_belongs_to_the_trace_of_its_check() {
     let server = servers(None).server(endpoint(&spicedb, false));
     ask(&server).await.unwrap();
     assert_eq!(spicedb.traceparents(), [""; 0]);
-    let trace = TraceContext::new("00-1-2-01".to_owned(), String::new(), String::new());
-    server.check(CheckPermissionRequest::default(), None, None, &trace).await.unwrap();
+    let mut request = usher_engine::Request::new(usher_engine::RequestParts::default());
+    request.set_trace(TraceContext::new("00-1-2-01".to_owned(), String::new(), String::new()));
+    let onward = Onward::of(&request).unwrap();
+    server.check(CheckPermissionRequest::default(), None, None, &onward).await.unwrap();
     assert_eq!(spicedb.traceparents(), ["00-1-2-01"]);
 }
 
@@ -213,8 +216,7 @@ async fn with_tls_the_server_must_be_who_it_should_be() {
     let trusting = servers(Some(&authority));
     let server = trusting.server(endpoint(&spicedb, true));
     let key = Key::new("k").unwrap();
-    let answer =
-        server.check(CheckPermissionRequest::default(), key.as_ref(), None, &TraceContext::default()).await.unwrap();
+    let answer = server.check(CheckPermissionRequest::default(), key.as_ref(), None, &Onward::default()).await.unwrap();
     assert_eq!(answer.permissionship, 2);
     assert_eq!(spicedb.questions()[0].1.as_deref(), Some("Bearer k"));
 
@@ -227,8 +229,7 @@ async fn with_tls_the_server_must_be_who_it_should_be() {
         trusting.server(Endpoint { address: by_address, tls: true }),
     ];
     for server in refused {
-        let answer =
-            server.check(CheckPermissionRequest::default(), key.as_ref(), None, &TraceContext::default()).await;
+        let answer = server.check(CheckPermissionRequest::default(), key.as_ref(), None, &Onward::default()).await;
         assert!(matches!(answer, Err(Refusal::Error(_))), "{server:?}: {answer:?}");
     }
     assert_eq!(spicedb.questions().len(), 1);
