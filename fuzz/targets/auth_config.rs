@@ -13,7 +13,7 @@ static COMPILER: LazyLock<Compiler> = LazyLock::new(|| usher_fuzz::compiler(fals
 
 fuzz_target!(|text: &str| {
     let documents = read_documents(text);
-    let mut secrets = Secrets::default();
+    let mut secrets = Secrets::complete();
     for document in &documents {
         if let Document::Secret(document) = document {
             keep(document, &mut secrets);

@@ -64,7 +64,7 @@ fn run(text: &str, runtime: &Runtime, compiler: &Compiler) {
     let at = FieldPath::root("credentials");
     let Some(credentials) = Credentials::build(Some(&spec), &at, &mut Problems::default()) else { return };
     let changes: Vec<Change<'_>> = changes.lines().filter_map(Change::read).take(8).collect();
-    let Some(Ok(compiled)) = usher_fuzz::compile(compiler, configuration(&place, &changes), &Secrets::default()) else {
+    let Some(Ok(compiled)) = usher_fuzz::compile(compiler, configuration(&place, &changes), &Secrets::complete()) else {
         return;
     };
 

@@ -105,7 +105,7 @@ impl World {
 
     /// A token that is issued is accepted with the keys that are published, and these say nothing secret.
     fn wristband(&self, algorithm: &str, pem: &[u8]) {
-        let mut secrets = Secrets::default();
+        let mut secrets = Secrets::complete();
         secrets.insert(Arc::new(usher_fuzz::secret("made", "key.pem", pem)));
         let spec = json!({
             "hosts": ["made.test"],
@@ -135,7 +135,7 @@ impl World {
 
     /// A plan that accepts tokens, with a Secret named `made`. None where it does not compile.
     fn jwt(&self, jwt: Value, secret: &[u8]) -> Option<Compiled> {
-        let mut secrets = Secrets::default();
+        let mut secrets = Secrets::complete();
         secrets.insert(Arc::new(usher_fuzz::secret("made", "key", secret)));
         let spec = json!({"hosts": ["made.test"], "authentication": {"jwt": {"jwt": jwt}}});
         match usher_fuzz::compile(&self.compiler, spec, &secrets)? {
