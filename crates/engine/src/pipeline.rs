@@ -17,6 +17,7 @@ use crate::{
     evaluator::Undecided,
     journal::{Entry, StepOutcome},
     plan::{OnConditionError, PlanKind, Rules},
+    request::MOST_NESTED,
     verdict::{Additions, Allow, Grant},
 };
 
@@ -54,6 +55,13 @@ async fn run(
             return (Verdict::undecidable("configuration is invalid", problem.clone()), None);
         }
     };
+    // Requests of rules that lead back to rules end here. Not where the next one would be made: there, whoever sends the
+    // header could have a single rule fail, and what is denied by what a rule finds would pass.
+    let nested = request.nesting();
+    if nested >= MOST_NESTED {
+        let detail = format!("the requests of rules lead back to rules: {nested} of them are nested");
+        return (Verdict::undecidable("requests nested too deep", detail), None);
+    }
     let mut context = Context::new(request, deadline, journal);
     match concerns(rules, &context) {
         ControlFlow::Continue(true) => {}

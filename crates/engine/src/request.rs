@@ -172,6 +172,14 @@ struct Target {
     query_end: usize,
 }
 
+/// The header that says how many requests of rules are nested. Clients may set it, to their own harm: a check of a request
+/// that is nested too deep is not decided.
+pub const NESTING_HEADER: &str = "x-usher-nesting";
+
+/// So many requests of rules may be nested. Rules that ask a service behind the same gateway, whose rules ask another, are
+/// as many as anybody means to have.
+pub const MOST_NESTED: u16 = 3;
+
 impl Request {
     /// The canonical form of what a gateway said.
     #[must_use]
@@ -223,6 +231,14 @@ impl Request {
     #[must_use]
     pub fn lookup_host(&self) -> &str {
         self.parts.context_extensions.get("host").unwrap_or(&self.parts.host)
+    }
+
+    /// How many requests of rules led to this one, as their headers tell: one that is made because of a check whose request
+    /// was itself made by a rule counts one more.
+    #[must_use]
+    pub fn nesting(&self) -> u16 {
+        let told = self.header(NESTING_HEADER).unwrap_or_default().split(',');
+        told.filter_map(|number| number.trim().parse().ok()).max().unwrap_or_default()
     }
 
     /// The trace that the check belongs to: not what the client sent, and nothing that an expression sees.

@@ -277,6 +277,25 @@ async fn a_cached_result_needs_the_credential_all_the_same() {
     }
 }
 
+/// No rule fails by itself because of a header that a client may send: not even one whose failure changes nothing.
+#[tokio::test]
+async fn requests_of_rules_that_come_back_are_not_decided_as_a_whole() {
+    let plan = Scenario {
+        identity: vec![rule("i", 0, yes())],
+        metadata: vec![metadata("blocked", undecided(), OnMetadataError::Skip)],
+        ..Scenario::default()
+    }
+    .plan();
+    let too_deep = "undecidable: requests nested too deep";
+    for (told, expected) in
+        [("", "allow"), ("x", "allow"), ("2", "allow"), ("3", too_deep), ("0, 3", too_deep), ("65535", too_deep)]
+    {
+        let headers = [("x-usher-nesting".to_owned(), told.to_owned())].into_iter().collect();
+        let request = Request::new(RequestParts { headers, ..RequestParts::default() });
+        assert_eq!(word(&check(&plan, &request, None, None).await), expected, "{told}");
+    }
+}
+
 #[tokio::test]
 async fn hosts_without_a_working_configuration_are_undecidable() {
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();

@@ -2,15 +2,12 @@
 //! nested.
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
-use usher_engine::{Failure, Request, TraceContext};
+use usher_engine::{
+    Failure, Request, TraceContext,
+    request::{MOST_NESTED, NESTING_HEADER},
+};
 
-/// The header that says how many requests of rules are nested: one that is made because of a check whose request was
-/// itself made by a rule counts one more. Clients may set it, to their own harm.
-const NESTING: HeaderName = HeaderName::from_static("x-usher-nesting");
-
-/// How deep requests of rules may be nested. Rules that ask a service behind the same gateway, whose rules ask another,
-/// are as many as anybody means to have.
-const MOST_NESTED: u16 = 3;
+const NESTING: HeaderName = HeaderName::from_static(NESTING_HEADER);
 
 /// What requests get that are made because of another one.
 #[derive(Debug, Clone, Default)]
@@ -25,9 +22,10 @@ impl Onward {
     ///
     /// # Errors
     /// When this one is nested as deep as may be: the requests of rules come back to the rules, which would go on for
-    /// ever, and multiply if there are several.
+    /// ever, and multiply if there are several. A check of such a request ends before any rule is asked; this is for
+    /// rules that are asked otherwise.
     pub fn of(request: &Request) -> Result<Self, NestedTooDeep> {
-        let nested = nesting(request);
+        let nested = request.nesting();
         if nested >= MOST_NESTED {
             return Err(NestedTooDeep(nested));
         }
@@ -44,12 +42,6 @@ impl Onward {
             }
         }
     }
-}
-
-/// The deepest nesting that the headers of a request tell of.
-fn nesting(request: &Request) -> u16 {
-    let told = request.header(NESTING.as_str()).unwrap_or_default().split(',');
-    told.filter_map(|number| number.trim().parse().ok()).max().unwrap_or_default()
 }
 
 /// Requests of rules lead back to rules, again and again. With their number.
