@@ -53,7 +53,7 @@ impl Decider {
 }
 
 impl Decide for Decider {
-    async fn decide(&self, request: Request, call: Call<'_>) -> Verdict {
+    async fn decide(&self, request: Arc<Request>, call: Call<'_>) -> Verdict {
         if tracing::enabled!(tracing::Level::DEBUG) {
             let object = self.redaction.request(&request).to_string();
             tracing::debug!("request id" = request.parts().id, object, "incoming authorization request");

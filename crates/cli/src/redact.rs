@@ -58,12 +58,12 @@ impl Redaction {
     pub(crate) fn request(&self, request: &Request) -> Value {
         let parts = request.parts();
         let headers = parts.headers.iter().map(|(name, value)| {
-            let shown = match name.as_str() {
+            let shown = match name {
                 ":path" => without_query(value),
                 name if self.headers.contains(name) => HIDDEN,
                 _ => value,
             };
-            (name.clone(), shown.into())
+            (name.to_owned(), shown.into())
         });
         let mut object = json!({
             "request": {
@@ -130,7 +130,7 @@ mod tests {
         let request = Request::new(RequestParts {
             path: "/a?key=s3cret".to_owned(),
             body: "s3cret".to_owned(),
-            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            headers: headers.into(),
             metadata: Some(Metadata {
                 filter_metadata: BTreeMap::from([(
                     "f".to_owned(),

@@ -59,7 +59,7 @@ impl Due {
 
     /// Runs the callbacks, those of one priority together, each for `limit` at most. One that fails is missing for
     /// those that come later, nothing more.
-    async fn run(self, request: Request, limit: Duration) {
+    async fn run(self, request: Arc<Request>, limit: Duration) {
         let PlanKind::Rules(rules) = &self.plan.kind else { return };
         let mut context = Context::decided(&request, *self.known);
         for group in rules.callbacks.groups() {

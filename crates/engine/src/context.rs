@@ -229,7 +229,7 @@ impl Document for Context<'_> {
                 "path" => text(&parts.path),
                 "url_path" => text(request.url_path()),
                 "query" => text(request.query()),
-                "headers" => map(self, HEADERS, &parts.headers),
+                "headers" => (!parts.headers.is_empty()).then_some(Node::Message(self, HEADERS)),
                 "referer" => request.header("referer").and_then(text),
                 "user_agent" => request.header("user-agent").and_then(text),
                 "size" => integer(parts.size),
@@ -245,7 +245,7 @@ impl Document for Context<'_> {
                 "method" => request.grpc().and_then(|grpc| text(&grpc.method)),
                 _ => None,
             },
-            HEADERS => parts.headers.get(key).map(|value| Node::Text(value)),
+            HEADERS => parts.headers.get(key).map(Node::Text),
             CONTEXT_EXTENSIONS => parts.context_extensions.get(key).map(|value| Node::Text(value)),
             SOURCE | DESTINATION => {
                 let peer = self.peer(part == SOURCE);
@@ -289,7 +289,7 @@ impl Document for Context<'_> {
     fn members<'a>(&'a self, part: Part) -> Vec<(Cow<'a, str>, Node<'a>)> {
         let parts = self.request.parts();
         match part {
-            HEADERS => texts(&parts.headers),
+            HEADERS => parts.headers.iter().map(|(name, value)| (Cow::Borrowed(name), Node::Text(value))).collect(),
             CONTEXT_EXTENSIONS => texts(&parts.context_extensions),
             SOURCE_LABELS => texts(&parts.source.labels),
             DESTINATION_LABELS => texts(&parts.destination.labels),
@@ -359,7 +359,7 @@ impl Context<'_> {
             HTTP => match key {
                 "id" => text(&parts.id),
                 "method" => text(&parts.method),
-                "headers" => map(self, HEADERS, &parts.headers),
+                "headers" => (!parts.headers.is_empty()).then_some(Node::Message(self, HEADERS)),
                 "path" => text(&parts.path),
                 "host" => text(&parts.host),
                 "scheme" => text(&parts.scheme),
@@ -612,7 +612,7 @@ mod tests {
             size: -1,
             ..RequestParts::default()
         };
-        parts.headers.insert("authorization".to_owned(), "Bearer t".to_owned());
+        parts.headers.insert("authorization", "Bearer t");
         parts.source.address =
             Some(Address::Socket { protocol: 0, address: "10.0.0.1".to_owned(), port: Port::Number(5000) });
         parts.metadata = Some(Metadata {

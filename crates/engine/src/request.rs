@@ -1,10 +1,13 @@
 //! The canonical request: what the gateway said, free of protobuf, with everything that is derived from it computed
 //! once and used by lookup, conditions and every evaluator alike.
 
+mod headers;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::Value;
 
+pub use self::headers::{Collector, Headers};
 use crate::{TraceContext, cache::size_of_value};
 
 /// One request to decide about.
@@ -40,7 +43,7 @@ pub struct RequestParts {
     /// `http.fragment`, which Envoy leaves empty; only shown, never interpreted.
     pub fragment: String,
     /// Headers by lower-case name; repeated headers are joined with a comma.
-    pub headers: BTreeMap<String, String>,
+    pub headers: Headers,
     /// The list of raw headers as received, for configurations that look at it; `headers` is filled from it.
     pub header_map: Option<Value>,
     /// Bytes of the body as counted by the gateway; -1 when unknown.
@@ -183,8 +186,7 @@ pub const MOST_NESTED: u16 = 3;
 impl Request {
     /// The canonical form of what a gateway said.
     #[must_use]
-    pub fn new(mut parts: RequestParts) -> Self {
-        canonical_headers(&mut parts.headers);
+    pub fn new(parts: RequestParts) -> Self {
         let target = Target::split(&parts.path);
         let mut request = Self { parts, target, grpc: None, trace: TraceContext::default() };
         request.grpc = request.find_grpc();
@@ -200,7 +202,7 @@ impl Request {
     /// The value of a header; the name is given in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.parts.headers.get(name).map(String::as_str)
+        self.parts.headers.get(name)
     }
 
     /// The path without query and fragment, percent-decoded. A path that cannot be decoded is left as it is, and a
@@ -256,7 +258,7 @@ impl Request {
     pub(crate) fn size(&self) -> usize {
         let parts = &self.parts;
         let texts = [&parts.host, &parts.path, &parts.body, &parts.source.certificate, &parts.destination.certificate];
-        let maps = [&parts.headers, &parts.context_extensions, &parts.source.labels, &parts.destination.labels];
+        let maps = [&parts.context_extensions, &parts.source.labels, &parts.destination.labels];
         let metadata = [&parts.metadata, &parts.route_metadata].into_iter().flatten();
         let values = metadata
             .flat_map(|metadata| [&metadata.filter_metadata, &metadata.typed_filter_metadata])
@@ -264,6 +266,7 @@ impl Request {
             .chain(&parts.header_map);
         size_of::<Self>()
             + parts.raw_body.len()
+            + parts.headers.size()
             + self.trace.size()
             + texts.into_iter().map(String::len).sum::<usize>()
             + maps.into_iter().flatten().map(|(name, value)| name.len() + value.len()).sum::<usize>()
@@ -279,22 +282,6 @@ impl Request {
             return None;
         }
         Some(Grpc { service: service.to_owned(), method: method.to_owned() })
-    }
-}
-
-/// Gateways send lower-case names. Should one not, two spellings must not become two headers.
-fn canonical_headers(headers: &mut BTreeMap<String, String>) {
-    if !headers.keys().any(|name| name.bytes().any(|byte| byte.is_ascii_uppercase())) {
-        return;
-    }
-    for (name, value) in std::mem::take(headers) {
-        headers
-            .entry(name.to_ascii_lowercase())
-            .and_modify(|present| {
-                present.push(',');
-                present.push_str(&value);
-            })
-            .or_insert(value);
     }
 }
 
@@ -435,21 +422,11 @@ mod tests {
         ];
         for (content_type, path, expected) in cases {
             let mut parts = RequestParts { path: path.to_owned(), ..RequestParts::default() };
-            parts.headers.insert("content-type".to_owned(), content_type.to_owned());
+            parts.headers.insert("content-type", content_type);
             let request = Request::new(parts);
             let found = request.grpc().map(|grpc| (grpc.service.as_str(), grpc.method.as_str()));
             assert_eq!(found, expected, "{content_type} {path}");
         }
-    }
-
-    #[test]
-    fn header_names_have_one_spelling() {
-        let mut parts = RequestParts::default();
-        parts.headers.insert("X-Role".to_owned(), "a".to_owned());
-        parts.headers.insert("x-role".to_owned(), "b".to_owned());
-        let request = Request::new(parts);
-        assert_eq!(request.header("x-role"), Some("a,b"));
-        assert_eq!(request.parts().headers.len(), 1);
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl CheckRequest<'_> {
             (HTTP, "body") => text(&parts.body),
             (HTTP, "raw_body") => (Node::Bytes(&parts.raw_body), !parts.raw_body.is_empty()),
             (TLS_SESSION, "sni") => text(parts.tls_session.as_deref().unwrap_or_default()),
-            (HEADERS, name) => return entry(parts.headers.get(name)),
+            (HEADERS, name) => return parts.headers.get(name).map(|value| (Node::Text(value), true)),
             (CONTEXT_EXTENSIONS, name) => return entry(parts.context_extensions.get(name)),
             _ => {
                 if let Some((source, place)) = peer_part(part) {
@@ -216,7 +216,7 @@ impl CheckRequest<'_> {
     fn keys(&self, part: Part) -> Vec<&str> {
         let parts = self.0.parts();
         let texts = match part {
-            HEADERS => Some(&parts.headers),
+            HEADERS => return parts.headers.iter().map(|(name, _)| name).collect(),
             CONTEXT_EXTENSIONS => Some(&parts.context_extensions),
             _ => match peer_part(part) {
                 Some((source, LABELS)) => Some(if source { &parts.source.labels } else { &parts.destination.labels }),

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ pub trait Decide: Send + Sync + 'static {
     ///
     /// Duties: to be done by the deadline of `call`, to log and count the decision. A panic, a verdict that comes too late and
     /// one that never comes become "undecidable" here. The future is dropped when the caller goes away.
-    fn decide(&self, request: Request, call: Call<'_>) -> impl Future<Output = Verdict> + Send;
+    fn decide(&self, request: Arc<Request>, call: Call<'_>) -> impl Future<Output = Verdict> + Send;
 }
 
 /// What is known about the call that carries a request.
@@ -38,7 +39,7 @@ impl Call<'_> {
 }
 
 /// Asks for a verdict and returns one, whatever happens.
-pub(crate) async fn guarded<D: Decide>(decide: &D, request: Request, call: Call<'_>) -> Verdict {
+pub(crate) async fn guarded<D: Decide>(decide: &D, request: Arc<Request>, call: Call<'_>) -> Verdict {
     if call.is_late() {
         return late();
     }
@@ -82,7 +83,7 @@ mod tests {
 
     async fn reason(decide: Scripted, deadline: Option<Instant>) -> String {
         let headers = HeaderMap::new();
-        match guarded(&decide, Request::default(), Call { deadline, headers: &headers }).await {
+        match guarded(&decide, Arc::default(), Call { deadline, headers: &headers }).await {
             Verdict::Undecidable(undecided) => undecided.reason.to_owned(),
             Verdict::Deny(denial) => denial.reason,
             Verdict::Allow(_) => "allowed".to_owned(),
@@ -114,7 +115,7 @@ mod tests {
     struct Punctual(std::sync::atomic::AtomicBool);
 
     impl Decide for Punctual {
-        async fn decide(&self, _: Request, call: Call<'_>) -> Verdict {
+        async fn decide(&self, _: Arc<Request>, call: Call<'_>) -> Verdict {
             let deadline = call.deadline.unwrap();
             let _ = tokio::time::timeout_at(deadline.into(), std::future::pending::<()>()).await;
             self.0.store(true, std::sync::atomic::Ordering::SeqCst);
@@ -127,7 +128,7 @@ mod tests {
         let headers = HeaderMap::new();
         for _ in 0..20 {
             let (decide, deadline) = (Punctual::default(), Some(Instant::now() + Duration::from_micros(2500)));
-            let verdict = guarded(&decide, Request::default(), Call { deadline, headers: &headers }).await;
+            let verdict = guarded(&decide, Arc::default(), Call { deadline, headers: &headers }).await;
             assert_eq!(verdict.reason(), "");
             assert!(decide.0.load(std::sync::atomic::Ordering::SeqCst));
         }

@@ -5,14 +5,16 @@
 
 mod attributes;
 mod response;
+mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tonic::{Request, Response, Status};
+use bytes::Bytes;
+use http::HeaderMap;
+use tonic::Status;
 use usher_engine::Verdict;
-use usher_proto::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
-use usher_proto::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use usher_proto::envoy::service::auth::v3::CheckResponse;
 
 pub(crate) use self::attributes::made_up_id;
 use crate::answer::Answer;
@@ -20,6 +22,7 @@ use crate::decide::{Call, Decide, guarded};
 use crate::grpc::Services;
 use crate::listener::{Http2Settings, Listener, Running};
 use crate::{Metrics, Readiness, Tracing};
+use usher_telemetry::Call as Traced;
 
 /// Longest check that is read: bodies are part of it, and gateways set no limit of their own on the message.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -44,8 +47,8 @@ pub fn serve<D: Decide>(
     settings: Settings,
 ) -> Running {
     let authorization = ExtAuthz { decide, metrics: Arc::clone(&metrics), settings };
-    let authorization = AuthorizationServer::new(authorization).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    listener.serve_http2(Services::new(authorization, readiness, metrics), Http2Settings::default())
+    let services = Arc::new(Services::new(authorization, readiness, metrics));
+    listener.serve_http2(tower::service_fn(move |call| Arc::clone(&services).answer(call)), Http2Settings::default())
 }
 
 /// The service `envoy.service.auth.v3.Authorization`.
@@ -55,26 +58,36 @@ pub(crate) struct ExtAuthz<D> {
     settings: Settings,
 }
 
-#[tonic::async_trait]
-impl<D: Decide> Authorization for ExtAuthz<D> {
-    async fn check(&self, call: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let received = Instant::now();
-        let (metadata, _, check) = call.into_parts();
-        let headers = metadata.into_headers();
-        let mut traced = self.settings.tracing.grpc_check(&headers);
+impl<D: Decide> ExtAuthz<D> {
+    /// Answers the method `Check`: a message, `CheckRequest`, that came with these headers at that time.
+    pub(crate) async fn check(
+        &self,
+        headers: &HeaderMap,
+        message: Bytes,
+        received: Instant,
+    ) -> Result<CheckResponse, Status> {
+        let request = attributes::request(&message).map_err(|error| {
+            tracing::warn!(%error, "a check cannot be read");
+            Status::internal(format!("the check cannot be read: {error}"))
+        })?;
+        // What is needed of it was copied.
+        drop(message);
+        let mut traced = self.settings.tracing.grpc_check(headers);
         traced.begin_check("Check");
-        let (verdict, id) = match attributes::request(check) {
-            None => (Verdict::invalid(), String::new()),
-            Some(mut request) => {
-                let id = request.parts().id.clone();
-                traced.set_request(&mut request);
-                let call = Call { deadline: self.deadline(received, &headers), headers: &headers };
-                (guarded(&*self.decide, request, call).await, id)
-            }
+        let Some(mut request) = request else {
+            return Ok(self.answer(Verdict::invalid(), "", &mut traced));
         };
+        traced.set_request(&mut request);
+        let request = Arc::new(request);
+        let call = Call { deadline: self.deadline(received, headers), headers };
+        let verdict = guarded(&*self.decide, Arc::clone(&request), call).await;
+        Ok(self.answer(verdict, &request.parts().id, &mut traced))
+    }
+
+    fn answer(&self, verdict: Verdict, id: &str, traced: &mut Traced) -> CheckResponse {
         traced.set_verdict(&verdict);
         self.metrics.answered(&verdict);
-        Ok(Response::new(response::check_response(Answer::new(verdict, &id), self.settings.error_response)))
+        response::check_response(Answer::new(verdict, id), self.settings.error_response)
     }
 }
 

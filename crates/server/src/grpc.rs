@@ -1,99 +1,80 @@
 //! The gRPC services of one port, and what is counted about their calls.
+//!
+//! ```text
+//!  call ──► Services ─┬─ Authorization/Check ──► message ──► ExtAuthz ──► message
+//!                     └─ Health/* ─────────────► the generated service
+//! ```
+//!
+//! Checks are all that this server is for, so they go a way of their own: [`message`] is the frame around one message there
+//! and one back, and nothing else of gRPC.
+
+mod message;
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
-use usher_proto::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
 use usher_proto::grpc::health::v1::health_check_response::ServingStatus;
 use usher_proto::grpc::health::v1::health_server::{Health, HealthServer};
 use usher_proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 
+pub(crate) use self::message::Body;
+use crate::decide::Decide;
+use crate::ext_authz::{ExtAuthz, MAX_MESSAGE_BYTES};
 use crate::metrics::{GrpcMethod, InFlight};
 use crate::{Metrics, Readiness};
 
 /// Authorization and health.
-pub(crate) struct Services<A> {
-    authorization: AuthorizationServer<A>,
+pub(crate) struct Services<D> {
+    authorization: ExtAuthz<D>,
     health: HealthServer<ReadinessHealth>,
     metrics: Arc<Metrics>,
 }
 
-impl<A> Services<A> {
-    pub(crate) fn new(
-        authorization: AuthorizationServer<A>,
-        readiness: Arc<dyn Readiness>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+impl<D: Decide> Services<D> {
+    pub(crate) fn new(authorization: ExtAuthz<D>, readiness: Arc<dyn Readiness>, metrics: Arc<Metrics>) -> Self {
         Self { authorization, health: HealthServer::new(ReadinessHealth(readiness)), metrics }
     }
-}
 
-impl<A> Clone for Services<A> {
-    fn clone(&self) -> Self {
-        let metrics = Arc::clone(&self.metrics);
-        Self { authorization: self.authorization.clone(), health: self.health.clone(), metrics }
-    }
-}
-
-impl<A: Authorization> Service<Request<Incoming>> for Services<A> {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Answering {
-        let method = match request.uri().path() {
+    /// Answers a call. Dropped before its end, the call is counted as one that was given up.
+    pub(crate) async fn answer(self: Arc<Self>, call: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let method = match call.uri().path() {
             "/envoy.service.auth.v3.Authorization/Check" => GrpcMethod::Check,
             "/grpc.health.v1.Health/Check" => GrpcMethod::HealthCheck,
             "/grpc.health.v1.Health/List" => GrpcMethod::HealthList,
             "/grpc.health.v1.Health/Watch" => GrpcMethod::HealthWatch,
-            _ => {
-                return Answering { inner: None, in_flight: None };
+            _ => return Ok(Status::unimplemented("no such method").into_http()),
+        };
+        let in_flight = self.metrics.start(method);
+        let (response, code) = match method {
+            GrpcMethod::Check => match self.check(call, &in_flight).await {
+                Ok(body) => (message::response(body), Code::Ok),
+                Err(status) => {
+                    let code = status.code();
+                    (status.into_http(), code)
+                }
+            },
+            GrpcMethod::HealthCheck | GrpcMethod::HealthList | GrpcMethod::HealthWatch => {
+                let Ok(response) = self.health.clone().call(call).await;
+                // An answer without a message says so in its headers; one with a message ends well.
+                let code = response.headers().get("grpc-status");
+                let code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+                (response.map(Body::from), code)
             }
         };
-        let in_flight = Some(self.metrics.start(method));
-        let inner = match method {
-            GrpcMethod::Check => self.authorization.call(request),
-            GrpcMethod::HealthCheck | GrpcMethod::HealthList | GrpcMethod::HealthWatch => self.health.call(request),
-        };
-        Answering { inner: Some(inner), in_flight }
+        in_flight.complete(code);
+        Ok(response)
     }
-}
 
-type Inner = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-/// A call that is being answered.
-pub(crate) struct Answering {
-    /// None for methods that nobody serves.
-    inner: Option<Inner>,
-    in_flight: Option<InFlight>,
-}
-
-impl Future for Answering {
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(inner) = &mut self.inner else {
-            return Poll::Ready(Ok(Status::unimplemented("no such method").into_http()));
-        };
-        let Ok(response) = ready!(inner.as_mut().poll(context));
-        if let Some(in_flight) = self.in_flight.take() {
-            // An answer without a message says so in its headers; one with a message ends well.
-            let code = response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
-            in_flight.complete(code);
-        }
-        Poll::Ready(Ok(response))
+    async fn check(&self, call: Request<Incoming>, in_flight: &InFlight) -> Result<Body, Status> {
+        let (parts, body) = call.into_parts();
+        message::is_readable(&parts.headers)?;
+        let message = message::read(body, MAX_MESSAGE_BYTES).await?;
+        let answer = self.authorization.check(&parts.headers, message, in_flight.started()).await?;
+        message::body(&answer)
     }
 }
 

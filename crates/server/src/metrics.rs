@@ -175,6 +175,11 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
+    /// When the call came.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Counts the end of the call.
     pub(crate) fn complete(mut self, code: Code) {
         self.is_complete = true;

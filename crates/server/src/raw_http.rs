@@ -8,7 +8,6 @@
 
 mod admission;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use url::form_urlencoded;
-use usher_engine::request::Peer;
+use usher_engine::request::{Headers, Peer};
 use usher_engine::verdict::Additions;
 use usher_engine::{RequestParts, Verdict};
 use usher_telemetry::Call as Traced;
@@ -115,16 +114,17 @@ impl<D: Decide> Check<D> {
         };
         let review = if is_own_caller(&parts) { Review::parse(&body) } else { None };
         let mut request = usher_engine::Request::new(attributes(&parts, host, &body, client));
-        let id = request.parts().id.clone();
         traced.set_request(&mut request);
+        let request = Arc::new(request);
         let call = Call { deadline, headers: &parts.headers };
-        let verdict = guarded(&*self.decide, request, call).await;
+        let verdict = guarded(&*self.decide, Arc::clone(&request), call).await;
+        let id = &*request.parts().id;
         traced.set_verdict(&verdict);
         self.metrics.answered(&verdict);
-        let answer = Answer::new(verdict, &id);
+        let answer = Answer::new(verdict, id);
         match review {
             Some(review) => http::json(StatusCode::OK, review.answer(&answer)),
-            None => response(answer, &id),
+            None => response(answer, id),
         }
     }
 
@@ -165,7 +165,7 @@ fn host(parts: &Parts) -> Option<String> {
 
 fn attributes(parts: &Parts, host: String, body: &[u8], client: &Client) -> RequestParts {
     let headers = joined(&parts.headers);
-    let id = headers.get("x-request-id").filter(|id| !id.is_empty()).cloned().unwrap_or_else(made_up_id);
+    let id = headers.get("x-request-id").filter(|id| !id.is_empty()).map_or_else(made_up_id, str::to_owned);
     let query = parts.uri.query();
     RequestParts {
         id,
@@ -187,21 +187,12 @@ fn attributes(parts: &Parts, host: String, body: &[u8], client: &Client) -> Requ
 }
 
 /// Headers by name; repeated ones are joined as RFC 9110 §5.3 has it, and cookies as RFC 9113 §8.2.3 has it.
-fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let mut joined: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in headers.iter().filter(|(name, _)| *name != HOST) {
-        let value = headers::text(value.as_bytes());
-        match joined.get_mut(name.as_str()) {
-            Some(present) => {
-                present.push_str(if name == ::http::header::COOKIE { "; " } else { ", " });
-                present.push_str(&value);
-            }
-            None => {
-                joined.insert(name.as_str().to_owned(), value);
-            }
-        }
-    }
-    joined
+fn joined(headers: &HeaderMap) -> Headers {
+    let joined = headers.keys().filter(|name| **name != HOST).map(|name| {
+        let values: Vec<String> = headers.get_all(name).iter().map(|value| headers::text(value.as_bytes())).collect();
+        (name, values.join(if name == ::http::header::COOKIE { "; " } else { ", " }))
+    });
+    joined.collect()
 }
 
 /// The query with its parameters sorted by name, encoded anew.

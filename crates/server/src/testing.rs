@@ -27,7 +27,7 @@ pub(crate) enum Scripted {
 }
 
 impl Decide for Scripted {
-    async fn decide(&self, _: Request, call: Call<'_>) -> Verdict {
+    async fn decide(&self, _: Arc<Request>, call: Call<'_>) -> Verdict {
         match self {
             Self::Allow => allow().await,
             Self::Deny => Verdict::Deny(Denial::new(DenialKind::Unauthorized, "no")),
@@ -48,10 +48,13 @@ impl Decide for Scripted {
     }
 }
 
+/// A request, the time that was left for it, and the headers of the call.
+pub(crate) type Seen = (Arc<Request>, Option<Duration>, HeaderMap);
+
 /// Decides by a function of the request, and remembers the requests.
 pub(crate) struct Recording<F> {
     decide: F,
-    pub(crate) seen: Mutex<Vec<(Request, Option<Duration>, HeaderMap)>>,
+    pub(crate) seen: Mutex<Vec<Seen>>,
 }
 
 impl<F: Fn(&Request) -> Scripted> Recording<F> {
@@ -60,7 +63,7 @@ impl<F: Fn(&Request) -> Scripted> Recording<F> {
     }
 
     /// The only request so far.
-    pub(crate) fn only(&self) -> (Request, Option<Duration>, HeaderMap) {
+    pub(crate) fn only(&self) -> Seen {
         let mut seen = self.seen.lock().unwrap();
         assert_eq!(seen.len(), 1);
         seen.remove(0)
@@ -68,11 +71,11 @@ impl<F: Fn(&Request) -> Scripted> Recording<F> {
 }
 
 impl<F: Fn(&Request) -> Scripted + Send + Sync + 'static> Decide for Recording<F> {
-    async fn decide(&self, request: Request, call: Call<'_>) -> Verdict {
+    async fn decide(&self, request: Arc<Request>, call: Call<'_>) -> Verdict {
         let scripted = (self.decide)(&request);
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.seen.lock().unwrap().push((request, left, call.headers.clone()));
-        scripted.decide(Request::default(), call).await
+        scripted.decide(Arc::default(), call).await
     }
 }
 

@@ -168,14 +168,12 @@ fn request(arguments: &Arguments) -> Result<RequestParts, String> {
         }
     }
     for (name, value) in &arguments.headers {
-        parts
-            .headers
-            .entry(name.clone())
-            .and_modify(|present| {
-                present.push(',');
-                present.push_str(value);
-            })
-            .or_insert_with(|| value.clone());
+        let name = name.to_ascii_lowercase();
+        let value = match parts.headers.get(&name) {
+            Some(present) => [present, ",", value].concat(),
+            None => value.clone(),
+        };
+        parts.headers.insert(name, value);
     }
     if parts.host.is_empty() && !parts.context_extensions.contains_key("host") {
         return Err("give the host of the request with `--host`".to_owned());
@@ -250,7 +248,7 @@ impl RequestFile {
             host: http.host,
             method: http.method,
             path: http.path,
-            headers: http.headers,
+            headers: http.headers.into_iter().collect(),
             size: http.size,
             body: http.body,
             context_extensions: http.context_extensions,

@@ -81,7 +81,7 @@ struct Lane {
 
 struct Job {
     due: Due,
-    request: Request,
+    request: Arc<Request>,
     bytes: usize,
 }
 
@@ -101,7 +101,7 @@ impl Queue {
 
     /// Runs callbacks as soon as it is their turn, or drops them at once. Never waits. To be called within a Tokio
     /// runtime.
-    pub fn push(&self, due: Due, request: Request) {
+    pub fn push(&self, due: Due, request: Arc<Request>) {
         let bytes = request.size() + due.known.size();
         let namespace = Arc::clone(&due.plan.namespace);
         match self.0.admit(Job { due, request, bytes }) {

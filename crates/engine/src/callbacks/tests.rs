@@ -59,7 +59,7 @@ impl Evaluator for Wait {
 }
 
 async fn decide(plan: &Arc<Plan>, queue: &Queue) -> Verdict {
-    let request = request();
+    let request = Arc::new(request());
     let (verdict, due) = check_with_callbacks(plan, &request, None, None).await;
     if let Some(due) = due {
         queue.push(due, request);
@@ -132,7 +132,7 @@ async fn callbacks_run_after_a_passed_deadline() {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let mut scenario = allowing(Tell("auth.decision.status", sender));
     scenario.authorization.push(step("never", 0, Told::Never));
-    let (plan, request) = (Arc::new(scenario.plan()), request());
+    let (plan, request) = (Arc::new(scenario.plan()), Arc::new(request()));
     let deadline = Instant::now() + Duration::from_millis(2);
     let (verdict, due) = check_with_callbacks(&plan, &request, Some(deadline), None).await;
     assert_eq!(verdict.http_status(), 503);
@@ -262,7 +262,7 @@ async fn memory_is_limited() {
     let push = async |length: usize| {
         let request = Request::new(RequestParts { body: "b".repeat(length), ..RequestParts::default() });
         let (_, due) = check_with_callbacks(&plan, &request, None, None).await;
-        queue.push(due.unwrap(), request);
+        queue.push(due.unwrap(), Arc::new(request));
         tokio::task::yield_now().await;
         wait.1.load(Ordering::SeqCst)
     };

@@ -1,7 +1,10 @@
-//! `CheckRequest` to the canonical request, moving what it can.
+//! `CheckRequest` to the canonical request, in one pass over its bytes.
 //!
 //! Gateways differ: headers come as a map or as a list of raw bytes, addresses may be pipes or internal listeners, and a filter
 //! for plain TCP sends no request at all.
+//!
+//! What a message says twice is merged as protocol buffers have it: the last text or number counts, messages and maps
+//! are put together.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -10,55 +13,259 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
-use usher_engine::request::{Address, Metadata, Peer, Port, Time};
+use prost::Message;
+use serde_json::{Map, Value as Json, json};
+use usher_engine::request::{Address, Collector, Metadata, Peer, Port, Time};
 use usher_engine::{Request, RequestParts};
-use usher_proto::envoy::config::core::v3::{
-    Address as WireAddress, HeaderMap, Metadata as WireMetadata, address, envoy_internal_address, socket_address,
-};
-use usher_proto::envoy::service::auth::v3::CheckRequest;
-use usher_proto::envoy::service::auth::v3::attribute_context::Peer as WirePeer;
+use usher_proto::envoy::config::core::v3::{HeaderMap, Metadata as WireMetadata};
 use usher_proto::value::struct_to_json;
 
+use super::wire::{Fields, Malformed, Value};
 use crate::headers;
 
-/// The request that a check is about; none if the check is not about an HTTP request.
-pub(crate) fn request(check: CheckRequest) -> Option<Request> {
-    let attributes = check.attributes?;
-    let request = attributes.request?;
-    let http = request.http?;
-    let (headers, header_map) = match http.header_map {
-        Some(list) if http.headers.is_empty() => (joined(&list), Some(list_to_json(list))),
-        Some(list) => (http.headers, Some(list_to_json(list))),
-        None => (http.headers, None),
-    };
-    let id = match headers.get("x-request-id") {
-        Some(id) if !id.is_empty() => id.clone(),
-        _ if !http.id.is_empty() => http.id,
-        _ => made_up_id(),
-    };
-    Some(Request::new(RequestParts {
-        id,
-        time: request.time.map(|time| Time { seconds: time.seconds, nanos: time.nanos }),
-        protocol: http.protocol,
-        scheme: http.scheme,
-        host: http.host,
-        method: http.method,
-        path: http.path,
-        query: http.query,
-        fragment: http.fragment,
-        headers,
-        header_map,
-        size: http.size,
-        body: http.body,
-        raw_body: http.raw_body.into(),
-        source: attributes.source.map(peer).unwrap_or_default(),
-        destination: attributes.destination.map(peer).unwrap_or_default(),
-        context_extensions: attributes.context_extensions,
-        metadata: attributes.metadata_context.map(metadata),
-        route_metadata: attributes.route_metadata_context.map(metadata),
-        tls_session: attributes.tls_session.map(|session| session.sni),
-    }))
+/// The request that a check is about, from the bytes of a `CheckRequest`; none if it is not about an HTTP request.
+///
+/// # Errors
+///
+/// [`Malformed`] if the bytes are no such message.
+pub(crate) fn request(message: &[u8]) -> Result<Option<Request>, Malformed> {
+    let mut check = Check::default();
+    let mut fields = Fields::of(message);
+    while let Some((number, value)) = fields.next()? {
+        if number == 1 {
+            check.attributes(value)?;
+        }
+    }
+    Ok(check.finish())
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Check {
+    parts: RequestParts,
+    headers: Option<Collector>,
+    header_map: Option<HeaderMap>,
+    metadata: Option<WireMetadata>,
+    route_metadata: Option<WireMetadata>,
+    is_about_http: bool,
+}
+
+impl Check {
+    /// `envoy.service.auth.v3.AttributeContext`.
+    fn attributes(&mut self, message: Value<'_>) -> Result<(), Malformed> {
+        let mut fields = message.message()?;
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => peer(&mut self.parts.source, value)?,
+                2 => peer(&mut self.parts.destination, value)?,
+                4 => self.request(value)?,
+                10 => entry(&mut self.parts.context_extensions, value)?,
+                11 => merge(self.metadata.get_or_insert_default(), value)?,
+                12 => tls_session(self.parts.tls_session.get_or_insert_default(), value)?,
+                13 => merge(self.route_metadata.get_or_insert_default(), value)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// `AttributeContext.Request`.
+    fn request(&mut self, message: Value<'_>) -> Result<(), Malformed> {
+        let mut fields = message.message()?;
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => time(self.parts.time.get_or_insert_default(), value)?,
+                2 => self.http(value)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// `AttributeContext.HttpRequest`.
+    fn http(&mut self, message: Value<'_>) -> Result<(), Malformed> {
+        self.is_about_http = true;
+        let length = message.bytes()?.len();
+        let mut fields = message.message()?;
+        let parts = &mut self.parts;
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => value.text()?.clone_into(&mut parts.id),
+                2 => value.text()?.clone_into(&mut parts.method),
+                3 => {
+                    let (name, text) = pair(value)?;
+                    // Most of the message is headers.
+                    self.headers.get_or_insert_with(|| Collector::new(length)).add(name, text);
+                }
+                4 => value.text()?.clone_into(&mut parts.path),
+                5 => value.text()?.clone_into(&mut parts.host),
+                6 => value.text()?.clone_into(&mut parts.scheme),
+                7 => value.text()?.clone_into(&mut parts.query),
+                8 => value.text()?.clone_into(&mut parts.fragment),
+                9 => parts.size = value.number()?.cast_signed(),
+                10 => value.text()?.clone_into(&mut parts.protocol),
+                11 => value.text()?.clone_into(&mut parts.body),
+                12 => value.bytes()?.clone_into(&mut parts.raw_body),
+                13 => merge(self.header_map.get_or_insert_default(), value)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Option<Request> {
+        let mut parts = self.parts;
+        if !self.is_about_http {
+            return None;
+        }
+        parts.headers = self.headers.map(Collector::finish).unwrap_or_default();
+        if let Some(list) = self.header_map {
+            if parts.headers.is_empty() {
+                parts.headers = joined(&list).into_iter().collect();
+            }
+            parts.header_map = Some(list_to_json(list));
+        }
+        parts.metadata = self.metadata.map(metadata);
+        parts.route_metadata = self.route_metadata.map(metadata);
+        match parts.headers.get("x-request-id") {
+            Some(id) if !id.is_empty() => id.clone_into(&mut parts.id),
+            _ if !parts.id.is_empty() => {}
+            _ => parts.id = made_up_id(),
+        }
+        Some(Request::new(parts))
+    }
+}
+
+/// A message that is seldom there, by means of the library.
+fn merge(into: &mut impl Message, message: Value<'_>) -> Result<(), Malformed> {
+    into.merge(message.bytes()?).map_err(|_| Malformed("a nested message is malformed"))
+}
+
+/// An entry of a map of texts.
+fn pair<'m>(message: Value<'m>) -> Result<(&'m str, &'m str), Malformed> {
+    let (mut key, mut text) = ("", "");
+    let mut fields = message.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => key = value.text()?,
+            2 => text = value.text()?,
+            _ => {}
+        }
+    }
+    Ok((key, text))
+}
+
+fn entry(map: &mut BTreeMap<String, String>, message: Value<'_>) -> Result<(), Malformed> {
+    let (key, text) = pair(message)?;
+    map.insert(key.to_owned(), text.to_owned());
+    Ok(())
+}
+
+/// `google.protobuf.Timestamp`.
+fn time(time: &mut Time, message: Value<'_>) -> Result<(), Malformed> {
+    let mut fields = message.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => time.seconds = value.number()?.cast_signed(),
+            2 => time.nanos = value.short_number()?.cast_signed(),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// `AttributeContext.TLSSession`.
+fn tls_session(sni: &mut String, message: Value<'_>) -> Result<(), Malformed> {
+    let mut fields = message.message()?;
+    while let Some((number, value)) = fields.next()? {
+        if number == 1 {
+            value.text()?.clone_into(sni);
+        }
+    }
+    Ok(())
+}
+
+/// `AttributeContext.Peer`.
+fn peer(peer: &mut Peer, message: Value<'_>) -> Result<(), Malformed> {
+    let mut fields = message.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => address(&mut peer.address, value)?,
+            2 => value.text()?.clone_into(&mut peer.service),
+            3 => entry(&mut peer.labels, value)?,
+            4 => value.text()?.clone_into(&mut peer.principal),
+            5 => value.text()?.clone_into(&mut peer.certificate),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// `envoy.config.core.v3.Address`: one of three, the last one that is named.
+fn address(address: &mut Option<Address>, message: Value<'_>) -> Result<(), Malformed> {
+    let mut fields = message.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => socket_address(address, value)?,
+            2 => pipe(address, value)?,
+            3 => internal_address(address, value)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn socket_address(slot: &mut Option<Address>, message: Value<'_>) -> Result<(), Malformed> {
+    if !matches!(slot, Some(Address::Socket { .. })) {
+        *slot = Some(Address::Socket { protocol: 0, address: String::new(), port: Port::Number(0) });
+    }
+    let Some(Address::Socket { protocol, address, port }) = slot else { return Ok(()) };
+    let mut fields = message.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => *protocol = value.short_number()?.cast_signed(),
+            2 => value.text()?.clone_into(address),
+            3 => *port = Port::Number(value.short_number()?),
+            4 => *port = Port::Named(value.text()?.to_owned()),
+            // `resolver_name` and `ipv4_compat`, which mean nothing here, but have a type.
+            5 => drop(value.text()?),
+            6 => drop(value.number()?),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn pipe(slot: &mut Option<Address>, message: Value<'_>) -> Result<(), Malformed> {
+    if !matches!(slot, Some(Address::Pipe { .. })) {
+        *slot = Some(Address::Pipe { path: String::new(), mode: 0 });
+    }
+    let Some(Address::Pipe { path, mode }) = slot else { return Ok(()) };
+    let mut fields = message.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => value.text()?.clone_into(path),
+            2 => *mode = value.short_number()?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn internal_address(slot: &mut Option<Address>, message: Value<'_>) -> Result<(), Malformed> {
+    if !matches!(slot, Some(Address::Internal { .. })) {
+        *slot = Some(Address::Internal { server_listener_name: String::new(), endpoint_id: String::new() });
+    }
+    let Some(Address::Internal { server_listener_name, endpoint_id }) = slot else { return Ok(()) };
+    let mut fields = message.message()?;
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            1 => value.text()?.clone_into(server_listener_name),
+            2 => value.text()?.clone_into(endpoint_id),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// An identifier for a request that has none, in the form of a version 4 UUID (RFC 9562 §5.4): unpredictable to others, but
@@ -100,46 +307,14 @@ fn joined(list: &HeaderMap) -> BTreeMap<String, String> {
 }
 
 /// The list as protobuf's own JSON mapping writes it: empty members left out, bytes in base64.
-fn list_to_json(list: HeaderMap) -> Value {
+fn list_to_json(list: HeaderMap) -> Json {
     let headers = list.headers.into_iter().map(|header| {
         let raw_value = STANDARD.encode(&header.raw_value);
         let members = [("key", header.key), ("value", header.value), ("raw_value", raw_value)];
         let members = members.into_iter().filter(|(_, text)| !text.is_empty());
-        Value::Object(members.map(|(name, text)| (name.to_owned(), text.into())).collect())
+        Json::Object(members.map(|(name, text)| (name.to_owned(), text.into())).collect())
     });
     json!({ "headers": headers.collect::<Vec<_>>() })
-}
-
-fn peer(peer: WirePeer) -> Peer {
-    Peer {
-        address: peer.address.and_then(address),
-        service: peer.service,
-        labels: peer.labels,
-        principal: peer.principal,
-        certificate: peer.certificate,
-    }
-}
-
-fn address(address: WireAddress) -> Option<Address> {
-    Some(match address.address? {
-        address::Address::SocketAddress(socket) => Address::Socket {
-            protocol: socket.protocol,
-            address: socket.address,
-            port: match socket.port_specifier {
-                Some(socket_address::PortSpecifier::PortValue(number)) => Port::Number(number),
-                Some(socket_address::PortSpecifier::NamedPort(name)) => Port::Named(name),
-                None => Port::Number(0),
-            },
-        },
-        address::Address::Pipe(pipe) => Address::Pipe { path: pipe.path, mode: pipe.mode },
-        address::Address::EnvoyInternalAddress(internal) => Address::Internal {
-            server_listener_name: match internal.address_name_specifier {
-                Some(envoy_internal_address::AddressNameSpecifier::ServerListenerName(name)) => name,
-                None => String::new(),
-            },
-            endpoint_id: internal.endpoint_id,
-        },
-    })
 }
 
 fn metadata(metadata: WireMetadata) -> Metadata {
@@ -159,163 +334,4 @@ fn metadata(metadata: WireMetadata) -> Metadata {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use usher_proto::envoy::config::core::v3::{EnvoyInternalAddress, HeaderValue, Pipe, SocketAddress};
-    use usher_proto::envoy::service::auth::v3::AttributeContext;
-    use usher_proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as WireRequest, TlsSession};
-    use usher_proto::{Any, Kind, Struct, Timestamp, Value as WireValue};
-
-    use super::*;
-
-    fn check(http: HttpRequest) -> CheckRequest {
-        let request = WireRequest { time: None, http: Some(http) };
-        CheckRequest { attributes: Some(AttributeContext { request: Some(request), ..AttributeContext::default() }) }
-    }
-
-    fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
-        entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn everything_arrives() {
-        let socket = SocketAddress {
-            address: "10.0.0.7".to_owned(),
-            port_specifier: Some(socket_address::PortSpecifier::PortValue(5000)),
-            ..SocketAddress::default()
-        };
-        let internal = EnvoyInternalAddress {
-            address_name_specifier: Some(envoy_internal_address::AddressNameSpecifier::ServerListenerName(
-                "l".to_owned(),
-            )),
-            endpoint_id: "e".to_owned(),
-        };
-        let value = WireValue { kind: Some(Kind::NumberValue(5.0)) };
-        let metadata = WireMetadata {
-            filter_metadata: [("f".to_owned(), Struct { fields: [("n".to_owned(), value)].into() })].into(),
-            typed_filter_metadata: [("t".to_owned(), Any { type_url: "u".to_owned(), value: vec![1, 2] })].into(),
-        };
-        let mut check = check(HttpRequest {
-            id: "42".to_owned(),
-            method: "GET".to_owned(),
-            headers: map(&[("x-request-id", "from-header"), (":path", "/p?q")]),
-            path: "/p?q".to_owned(),
-            host: "Example.com:443".to_owned(),
-            scheme: "https".to_owned(),
-            size: -1,
-            protocol: "HTTP/2".to_owned(),
-            body: "text".to_owned(),
-            raw_body: vec![0xff, 0].into(),
-            ..HttpRequest::default()
-        });
-        let attributes = check.attributes.as_mut().unwrap();
-        attributes.request.as_mut().unwrap().time = Some(Timestamp { seconds: 7, nanos: 8 });
-        attributes.source = Some(WirePeer {
-            address: Some(WireAddress { address: Some(address::Address::SocketAddress(socket)) }),
-            service: "s".to_owned(),
-            labels: map(&[("app", "web")]),
-            principal: "p".to_owned(),
-            certificate: "c".to_owned(),
-        });
-        let address = WireAddress { address: Some(address::Address::EnvoyInternalAddress(internal)) };
-        attributes.destination = Some(WirePeer { address: Some(address), ..WirePeer::default() });
-        attributes.context_extensions = map(&[("host", "other")]);
-        attributes.metadata_context = Some(metadata);
-        attributes.tls_session = Some(TlsSession { sni: "sni".to_owned() });
-
-        let request = request(check).unwrap();
-        let parts = request.parts();
-        assert_eq!(
-            (parts.id.as_str(), parts.method.as_str(), parts.host.as_str()),
-            ("from-header", "GET", "Example.com:443")
-        );
-        assert_eq!((parts.scheme.as_str(), parts.protocol.as_str(), parts.size), ("https", "HTTP/2", -1));
-        assert_eq!((request.url_path(), request.query()), ("/p", "q"));
-        assert_eq!((parts.body.as_str(), parts.raw_body.as_slice()), ("text", &[0xff, 0][..]));
-        assert_eq!(parts.time, Some(Time { seconds: 7, nanos: 8 }));
-        assert_eq!((parts.source.ip(), parts.source.port()), ("10.0.0.7", 5000));
-        assert_eq!((parts.source.service.as_str(), parts.source.labels["app"].as_str()), ("s", "web"));
-        assert_eq!((parts.source.principal.as_str(), parts.source.certificate.as_str()), ("p", "c"));
-        let Some(Address::Internal { server_listener_name, endpoint_id }) = &parts.destination.address else {
-            panic!()
-        };
-        assert_eq!((server_listener_name.as_str(), endpoint_id.as_str()), ("l", "e"));
-        assert_eq!(request.lookup_host(), "other");
-        let metadata = parts.metadata.as_ref().unwrap();
-        assert_eq!(metadata.filter_metadata["f"], json!({"n": 5}));
-        assert_eq!(metadata.typed_filter_metadata["t"], json!({"type_url": "u", "value": "AQI="}));
-        assert_eq!((parts.tls_session.as_deref(), parts.route_metadata.is_none()), (Some("sni"), true));
-    }
-
-    #[test]
-    fn a_list_of_raw_headers_is_as_good_as_a_map() {
-        let header = |key: &str, value: &str, raw_value: &'static [u8]| HeaderValue {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            raw_value: raw_value.into(),
-        };
-        let list = HeaderMap {
-            headers: vec![
-                header(":path", "", b"/a"),
-                header("X-Multi", "", b"one"),
-                header("x-multi", "two", b""),
-                header("x-bytes", "", b"a\xff\xfeb"),
-                header("x-empty", "", b""),
-            ],
-        };
-        let request = request(check(HttpRequest { header_map: Some(list), ..HttpRequest::default() })).unwrap();
-        let expected = map(&[(":path", "/a"), ("x-bytes", "a!!b"), ("x-empty", ""), ("x-multi", "one,two")]);
-        assert_eq!(request.parts().headers, expected);
-        let expected = json!({"headers": [
-            {"key": ":path", "raw_value": "L2E="},
-            {"key": "X-Multi", "raw_value": "b25l"},
-            {"key": "x-multi", "value": "two"},
-            {"key": "x-bytes", "raw_value": "Yf/+Yg=="},
-            {"key": "x-empty"},
-        ]});
-        assert_eq!(request.parts().header_map, Some(expected));
-    }
-
-    #[test]
-    fn addresses_need_not_be_sockets() {
-        let pipe = address::Address::Pipe(Pipe { path: "@abstract".to_owned(), mode: 0 });
-        let named = address::Address::SocketAddress(SocketAddress {
-            port_specifier: Some(socket_address::PortSpecifier::NamedPort("http".to_owned())),
-            ..SocketAddress::default()
-        });
-        let anonymous = address::Address::EnvoyInternalAddress(EnvoyInternalAddress::default());
-        for (wire, ip, port) in [(None, "", 0), (Some(pipe), "", 0), (Some(named), "", 0), (Some(anonymous), "", 0)] {
-            let text = format!("{wire:?}");
-            let peer = peer(WirePeer { address: Some(WireAddress { address: wire }), ..WirePeer::default() });
-            assert_eq!((peer.ip(), peer.port()), (ip, port), "{text}");
-        }
-    }
-
-    #[test]
-    fn without_an_http_request_there_is_nothing_to_decide() {
-        assert!(request(CheckRequest::default()).is_none());
-        assert!(request(CheckRequest { attributes: Some(AttributeContext::default()) }).is_none());
-        let attributes = AttributeContext { request: Some(WireRequest::default()), ..AttributeContext::default() };
-        assert!(request(CheckRequest { attributes: Some(attributes) }).is_none());
-    }
-
-    #[test]
-    fn every_request_has_an_id() {
-        let id = |header: Option<&str>, id: &str| {
-            let headers = header.map(|id| ("x-request-id".to_owned(), id.to_owned())).into_iter().collect();
-            let http = HttpRequest { id: id.to_owned(), headers, ..HttpRequest::default() };
-            request(check(http)).unwrap().parts().id.clone()
-        };
-        assert_eq!(id(Some("header"), "own"), "header");
-        assert_eq!(id(Some(""), "own"), "own");
-        assert_eq!(id(None, "own"), "own");
-        let made_up: HashSet<String> = (0..100).map(|_| id(Some(""), "")).collect();
-        assert_eq!(made_up.len(), 100);
-        for id in made_up {
-            let groups: Vec<usize> = id.split('-').map(str::len).collect();
-            assert_eq!((groups.as_slice(), &id[14..15]), (&[8, 4, 4, 4, 12][..], "4"), "{id}");
-            assert!("89ab".contains(&id[19..20]), "{id}");
-        }
-    }
-}
+mod tests;

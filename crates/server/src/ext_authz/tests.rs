@@ -9,12 +9,12 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsConnector;
-use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
-use usher_proto::envoy::service::auth::v3::AttributeContext;
+use tonic::{Code, Request};
 use usher_proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as WireRequest};
 use usher_proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use usher_proto::envoy::service::auth::v3::check_response::HttpResponse;
+use usher_proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use usher_proto::grpc::health::v1::health_client::HealthClient;
 use usher_proto::grpc::health::v1::{HealthCheckRequest, HealthListRequest};
 
@@ -216,7 +216,7 @@ impl Gate {
 }
 
 impl Decide for Gate {
-    async fn decide(&self, _: usher_engine::Request, call: Call<'_>) -> Verdict {
+    async fn decide(&self, _: Arc<usher_engine::Request>, call: Call<'_>) -> Verdict {
         struct Leaving<'a>(&'a Gate);
         impl Drop for Leaving<'_> {
             fn drop(&mut self) {
@@ -226,7 +226,7 @@ impl Decide for Gate {
         let _leaving = Leaving(self);
         self.entered.send(()).unwrap();
         self.permits.acquire().await.unwrap().forget();
-        Scripted::Allow.decide(usher_engine::Request::default(), call).await
+        Scripted::Allow.decide(Arc::default(), call).await
     }
 }
 

@@ -130,6 +130,8 @@ where
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .keep_alive_interval(settings.keep_alive_interval)
             .keep_alive_timeout(settings.keep_alive_timeout)
+            // Gateways have clocks of their own.
+            .auto_date_header(false)
             .serve_connection(io, service)
     );
     let mut requests = FuturesUnordered::new();
@@ -146,10 +148,14 @@ where
                 }
                 return Poll::Ready(());
             }
-            while let Poll::Ready(Some(request)) = spawned.poll_recv(context) {
-                requests.push(request);
-            }
             let mut has_answered = false;
+            while let Poll::Ready(Some(mut request)) = spawned.poll_recv(context) {
+                // Most are done at once. Only those that have to wait get a place where they are woken one by one.
+                match request.as_mut().poll(context) {
+                    Poll::Ready(_) => has_answered = true,
+                    Poll::Pending => requests.push(request),
+                }
+            }
             while let Poll::Ready(Some(_)) = requests.poll_next_unpin(context) {
                 has_answered = true;
             }

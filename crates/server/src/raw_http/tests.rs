@@ -176,7 +176,7 @@ async fn clients_of_gateways_cannot_ask_for_reviews() {
 struct Denying(Denial);
 
 impl Decide for Denying {
-    async fn decide(&self, _: usher_engine::Request, _: Call<'_>) -> Verdict {
+    async fn decide(&self, _: Arc<usher_engine::Request>, _: Call<'_>) -> Verdict {
         Verdict::Deny(self.0.clone())
     }
 }
