@@ -5,6 +5,7 @@
 
 use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use moka::future::Cache;
 use serde_json::Value;
 use usher_expr::Expression;
@@ -47,6 +48,12 @@ impl StepCache {
             Err(_) | Ok(Value::Null) => None,
             Ok(value) => Some(typed_key(&value, credential)),
         })
+    }
+
+    /// The result under `key`, if it is there and can be had without waiting.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Value>> {
+        // Null says that nothing was found, which may be different now.
+        self.entries.get(key).now_or_never().flatten().filter(|found| !found.is_null())
     }
 
     /// The result under `key`: found, or made by `evaluate`. Concurrent requests with one key wait for one evaluation.

@@ -22,10 +22,20 @@ impl<'a> Host<'a> {
     /// Anything is accepted; what is no host is found nowhere.
     #[must_use]
     pub fn parse(text: &'a str) -> Self {
+        if is_plain(text) {
+            return Self { name: Cow::Borrowed(text), port: None };
+        }
         let (name, port) = split_port(text);
         let name = name.strip_suffix('.').unwrap_or(name);
         Self { name: canonical_name(name), port: port.filter(|port| !port.is_empty()) }
     }
+}
+
+/// Whether a text is a name as it is compared, without a port: what nearly all clients send.
+fn is_plain(text: &str) -> bool {
+    let ends = text.ends_with('.');
+    let differs = |byte: u8| matches!(byte, b':' | b'[' | b'A'..=b'Z' | 0x80..);
+    !ends && !text.bytes().any(differs)
 }
 
 /// Whether a text is the number of a port. A client may send anything after the colon.

@@ -7,6 +7,7 @@ pub(crate) mod metadata;
 pub(crate) mod policy;
 pub(crate) mod response;
 pub(crate) mod step;
+mod waiting;
 
 use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
@@ -77,10 +78,11 @@ async fn run(
         ControlFlow::Continue(allow) => Decided { verdict: Verdict::Allow(allow), rule: None },
         ControlFlow::Break(decided) => decided,
     };
-    if context.is_late() {
+    let ended = Instant::now();
+    if deadline.is_some_and(|deadline| ended >= deadline) {
         decided = Decided { verdict: too_late(), rule: None };
     }
-    plan.meters.decided(&decided.verdict, started.elapsed(), &context);
+    plan.meters.decided(&decided.verdict, ended.saturating_duration_since(started), &context);
     let known = (!rules.callbacks.is_empty()).then(|| Box::new(context.into_known(callbacks::decision(&decided))));
     (decided.verdict, known)
 }

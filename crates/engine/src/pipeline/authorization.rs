@@ -2,10 +2,9 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::Value;
 
-use super::{Decided, denial, step};
+use super::{Decided, denial, step, waiting::Waiting};
 use crate::{
     Context, Failure, Outcome, Step,
     context::Phase,
@@ -42,7 +41,7 @@ async fn all_grant<'p>(
     context: &Context<'_>,
 ) -> Result<Vec<(&'p Step, Arc<Value>)>, (&'p Step, Failure)> {
     let mut granted = Vec::new();
-    let mut running = FuturesUnordered::new();
+    let mut waiting = Waiting::none();
     for rule in group {
         match step::begin("authorization", rule, context) {
             step::Begun::Skipped => {}
@@ -52,10 +51,10 @@ async fn all_grant<'p>(
                 }
             }
             step::Begun::Done(outcome) => granted.push((rule, of(rule, outcome)?)),
-            step::Begun::Running(future) => running.push(async move { (rule, future.await) }),
+            step::Begun::Running(future) => waiting.push(rule, future),
         }
     }
-    while let Some((rule, outcome)) = running.next().await {
+    while let Some((rule, outcome)) = waiting.next().await {
         granted.push((rule, of(rule, outcome)?));
     }
     Ok(granted)

@@ -6,10 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::{Map, Value};
 
-use super::{Decided, denial, step};
+use super::{Decided, denial, step, waiting::Waiting};
 use crate::{
     Context, Failure, Outcome,
     context::Identity,
@@ -36,7 +35,7 @@ async fn first_success<'p>(
     context: &Context<'_>,
     failures: &mut Vec<(&'p Arc<str>, Failure)>,
 ) -> Option<(&'p IdentityRule, Identity)> {
-    let mut running = FuturesUnordered::new();
+    let mut waiting = Waiting::none();
     for rule in group {
         match step::begin("authentication", &rule.step, context) {
             step::Begun::Skipped | step::Begun::ConditionFailed(_) => {}
@@ -44,10 +43,10 @@ async fn first_success<'p>(
                 Ok(identity) => return Some((rule, identity)),
                 Err(failure) => failures.push((&rule.step.name, failure)),
             },
-            step::Begun::Running(future) => running.push(async move { (rule, future.await) }),
+            step::Begun::Running(future) => waiting.push(rule, future),
         }
     }
-    while let Some((rule, outcome)) = running.next().await {
+    while let Some((rule, outcome)) = waiting.next().await {
         match extended(rule, outcome, context) {
             Ok(identity) => return Some((rule, identity)),
             Err(failure) => failures.push((&rule.step.name, failure)),

@@ -3,9 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
-
-use super::{Decided, denial, step};
+use super::{Decided, denial, step, waiting::Waiting};
 use crate::{
     Context,
     context::Phase,
@@ -17,7 +15,7 @@ use crate::{
 pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> ControlFlow<Decided> {
     for group in rules.metadata.groups() {
         let mut found = Vec::new();
-        let mut running = FuturesUnordered::new();
+        let mut waiting = Waiting::none();
         for (index, rule) in group.iter().enumerate() {
             match step::begin("metadata", &rule.step, context) {
                 step::Begun::Skipped => {}
@@ -29,13 +27,13 @@ pub(crate) async fn run(rules: &Rules, context: &mut Context<'_>) -> ControlFlow
                     }
                 }
                 step::Begun::Done(outcome) => found.push((index, rule, outcome)),
-                step::Begun::Running(future) => running.push(async move { (index, rule, future.await) }),
+                step::Begun::Running(future) => waiting.push((index, rule), future),
             }
         }
-        while let Some(ended) = running.next().await {
-            found.push(ended);
+        while let Some(((index, rule), outcome)) = waiting.next().await {
+            found.push((index, rule, outcome));
         }
-        drop(running);
+        drop(waiting);
         found.sort_unstable_by_key(|(index, ..)| *index);
         let mut decisive = None;
         for (_, rule, outcome) in found {

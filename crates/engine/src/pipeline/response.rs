@@ -7,10 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::{Map, Value};
 
-use super::{Decided, step};
+use super::{Decided, step, waiting::Waiting};
 use crate::{
     Context,
     context::Phase,
@@ -30,6 +29,9 @@ pub(crate) async fn run(
     context: &mut Context<'_>,
 ) -> ControlFlow<Decided, Additions> {
     let request = context.request();
+    if says_nothing(rules, identity) {
+        return ControlFlow::Continue(Additions::default());
+    }
     let mut upstream = UpstreamRequest::new(request, &rules.remove_headers, &rules.remove_query_parameters);
     if let Some(removal) = &identity.remove_credential
         && catch_unwind(AssertUnwindSafe(|| removal.remove(request, &mut upstream))).is_err()
@@ -54,6 +56,14 @@ pub(crate) async fn run(
     })
 }
 
+/// Whether a request that may pass goes on as it came, whoever sent it.
+fn says_nothing(rules: &Rules, identity: &IdentityRule) -> bool {
+    rules.response.is_empty()
+        && rules.remove_headers.is_empty()
+        && rules.remove_query_parameters.is_empty()
+        && identity.remove_credential.is_none()
+}
+
 fn not_removed(rule: &Arc<str>) -> Decided {
     let detail = "removing the credential from the request panicked".to_owned();
     Decided::undecidable("authentication", rule, Undecided { reason: step::INTERNAL, detail, retry_after: None })
@@ -66,18 +76,18 @@ async fn group_results<'p>(
     context: &Context<'_>,
 ) -> Vec<(&'p ResponseItem, Option<Arc<Value>>)> {
     let mut found = Vec::new();
-    let mut running = FuturesUnordered::new();
+    let mut waiting = Waiting::none();
     for (index, item) in group.iter().enumerate() {
         match step::begin("response", &item.step, context) {
             step::Begun::Skipped | step::Begun::ConditionFailed(_) => {}
             step::Begun::Done(outcome) => found.push((index, item, outcome)),
-            step::Begun::Running(future) => running.push(async move { (index, item, future.await) }),
+            step::Begun::Running(future) => waiting.push((index, item), future),
         }
     }
-    while let Some(ended) = running.next().await {
-        found.push(ended);
+    while let Some(((index, item), outcome)) = waiting.next().await {
+        found.push((index, item, outcome));
     }
-    drop(running);
+    drop(waiting);
     found.sort_unstable_by_key(|(index, ..)| *index);
     found
         .into_iter()

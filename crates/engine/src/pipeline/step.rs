@@ -79,8 +79,13 @@ fn evaluate<'a>(step: &'a Step, context: &'a Context<'a>) -> Evaluation<'a> {
     let Some(cache) = &step.cache else {
         return guarded(&|| step.evaluator.evaluate(context));
     };
-    let key = match catch_unwind(AssertUnwindSafe(|| cache.key(&*step.evaluator, context))) {
-        Ok(Ok(Some(key))) => key,
+    let look_up = || {
+        let key = cache.key(&*step.evaluator, context)?;
+        Ok(key.map(|key| cache.get(&key).ok_or(key)))
+    };
+    let key = match catch_unwind(AssertUnwindSafe(look_up)) {
+        Ok(Ok(Some(Ok(found)))) => return Evaluation::Ready(Ok(found)),
+        Ok(Ok(Some(Err(key)))) => key,
         Ok(Ok(None)) => return guarded(&|| step.evaluator.evaluate(context)),
         Ok(Err(failure)) => return Evaluation::failure(failure),
         Err(_) => return Evaluation::failure(panicked(step)),
