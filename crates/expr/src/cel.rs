@@ -5,6 +5,7 @@
 //!            limits   types    paths, constants, costs
 //!
 //!  Program + Document ─► interpreter of the crate `cel` ─► JSON or boolean          per request
+//!                    └─► or directly, where it is simple enough
 //!                        variables: paths, followed through the document
 //! ```
 //!
@@ -36,6 +37,7 @@ mod budget;
 mod check;
 mod declarations;
 mod describe;
+mod direct;
 mod environment;
 mod extension;
 mod format;
@@ -72,6 +74,7 @@ pub use self::{
     scope::Scope,
 };
 use self::{
+    direct::Test,
     functions::ENVIRONMENT,
     lower::{Lowered, constant_index, path_index},
     parse::Parsed,
@@ -82,6 +85,7 @@ use self::{
 use crate::{
     document::{Document, Node},
     error::{EvaluationError, ParseError},
+    interner::Interner,
 };
 
 /// The most bytes that a source may have.
@@ -111,6 +115,8 @@ enum Shape {
     Path(usize),
     /// A path that must always be there, compared with a text.
     Comparison { path: usize, text: String, equal: bool },
+    /// A predicate that can mostly be answered without the interpreter.
+    Test(Test),
     /// Anything else.
     Tree,
 }
@@ -137,7 +143,8 @@ impl Program {
     /// # Errors
     /// When it cannot be parsed, does not type-check, or exceeds a limit. The message shows the places.
     pub fn expression(source: &str) -> Result<Self, ParseError> {
-        Self::compile(source, Environment::of_auth_configs(), |_| Ok(())).map(|compiled| compiled.program)
+        static KNOWN: Interner<Inner> = Interner::new();
+        Self::shared(&KNOWN, source, |_| Ok(()))
     }
 
     /// An expression that must be boolean, or of a type that is known only at run time.
@@ -145,7 +152,19 @@ impl Program {
     /// # Errors
     /// As [`expression`](Self::expression), and when the type is another one.
     pub fn predicate(source: &str) -> Result<Self, ParseError> {
-        Self::compile(source, Environment::of_auth_configs(), boolean).map(|compiled| compiled.program)
+        static KNOWN: Interner<Inner> = Interner::new();
+        Self::shared(&KNOWN, source, boolean)
+    }
+
+    /// A program that all who have the same source share: there are many with the same in a cluster.
+    fn shared(
+        known: &Interner<Inner>,
+        source: &str,
+        accept: impl FnOnce(&Type) -> Result<(), ParseError> + Send,
+    ) -> Result<Self, ParseError> {
+        let environment = Environment::of_auth_configs();
+        let compile = || Self::compile(source, environment, accept).map(|compiled| compiled.program.inner);
+        known.get_or_compile(source, compile).map(|inner| Self { inner })
     }
 
     fn compile(
@@ -199,7 +218,10 @@ impl Program {
             Shape::Comparison { path, text, equal } => {
                 self.path(*path, document, |found| Ok(Value::Bool(is_text(&found, text) == *equal)))
             }
-            Shape::Tree => self.interpret(document, resolver, |value| json::of_value(value.as_ref())),
+            Shape::Test(test) if let Some(answer) = test.answer(&self.inner.lowered, document) => {
+                Ok(Value::Bool(answer))
+            }
+            Shape::Test(_) | Shape::Tree => self.interpret(document, resolver, |value| json::of_value(value.as_ref())),
         }
     }
 
@@ -222,10 +244,13 @@ impl Program {
             Shape::Comparison { path, text, equal } => {
                 self.path(*path, document, |found| Ok(is_text(&found, text) == *equal))
             }
-            Shape::Tree => self.interpret(document, resolver, |value| match value.downcast_ref::<CelBool>() {
-                Some(value) => Ok(*value.inner()),
-                None => Err(not_boolean(value.as_ref())),
-            }),
+            Shape::Test(test) if let Some(answer) = test.answer(&self.inner.lowered, document) => Ok(answer),
+            Shape::Test(_) | Shape::Tree => {
+                self.interpret(document, resolver, |value| match value.downcast_ref::<CelBool>() {
+                    Some(value) => Ok(*value.inner()),
+                    None => Err(not_boolean(value.as_ref())),
+                })
+            }
         }
     }
 
@@ -294,7 +319,7 @@ impl Shape {
         {
             return Self::Comparison { path, text: text.inner().to_owned(), equal: func_name == operators::EQUALS };
         }
-        Self::Tree
+        Test::of(&lowered.tree, lowered).map_or(Self::Tree, Self::Test)
     }
 }
 

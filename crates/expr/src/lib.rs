@@ -14,6 +14,7 @@ pub mod cel;
 pub mod document;
 pub mod error;
 pub mod expression;
+mod interner;
 pub mod jsonpath;
 pub mod pattern;
 pub mod selector;

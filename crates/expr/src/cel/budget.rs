@@ -69,6 +69,16 @@ pub(super) fn charge(units: u64) -> Result<(), ExecutionError> {
     }
 }
 
+/// Tries something that may give no answer; then it has cost nothing. There is none when nothing is left.
+pub(super) fn attempt<T>(attempt: impl FnOnce() -> Option<T>) -> Option<T> {
+    let before = REMAINING.get()?;
+    let answer = attempt();
+    if answer.is_none() {
+        REMAINING.set(Some(before));
+    }
+    answer
+}
+
 /// Pays for `bytes` of text.
 pub(super) fn charge_text(bytes: usize) -> Result<(), ExecutionError> {
     charge(text(bytes))

@@ -35,6 +35,11 @@ impl Pattern {
     pub(super) fn compile(source: &str) -> Result<Self, ParseError> {
         RegularExpression::parse(source).map(Self)
     }
+
+    /// Whether the pattern is found anywhere in the text.
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
 }
 
 /// `text.matches(pattern)`; the pattern is a text or a [`Pattern`].
@@ -42,11 +47,11 @@ pub(super) fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
     let [text, pattern] = exactly(arguments)?;
     let searched = inner(&text)?;
     budget::charge_text(searched.len())?;
-    let matched = if let Some(Pattern(pattern)) = pattern.downcast_ref::<Pattern>() {
+    let matched = if let Some(pattern) = pattern.downcast_ref::<Pattern>() {
         pattern.is_match(searched)
     } else if let Some(source) = pattern.downcast_ref::<CelString>() {
         let known = cached(source);
-        let Pattern(pattern) = match known {
+        let pattern = match known {
             Some(pattern) => pattern,
             None => {
                 budget::charge(COMPILATION)?;

@@ -6,10 +6,12 @@
 
 mod characters;
 
+use std::sync::Arc;
+
 use regex::bytes::{Regex, RegexBuilder};
 
 use self::characters::ascii_class;
-use crate::error::ParseError;
+use crate::{error::ParseError, interner::Interner};
 
 /// The longest expression, in bytes.
 const LENGTH: usize = 16 << 10;
@@ -23,7 +25,7 @@ const SIZE: usize = 4 << 20;
 /// A compiled regular expression.
 #[derive(Clone, Debug)]
 pub struct RegularExpression {
-    expression: Regex,
+    expression: Arc<Regex>,
 }
 
 impl RegularExpression {
@@ -32,7 +34,10 @@ impl RegularExpression {
     /// # Errors
     /// `error parsing regexp: …` and the part at fault, in the words of Go.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
-        Self::compile(source, Dialect::Re2)
+        static KNOWN: Interner<Regex> = Interner::new();
+        // One takes kilobytes, and more when it is used; all who have the same source share it.
+        let expression = KNOWN.get_or_compile(source, || Ok(Self::compile(source, Dialect::Re2)?.expression))?;
+        Ok(Self { expression })
     }
 
     /// Compiles an interoperable expression (RFC 9485) that a text must match as a whole, or only somewhere. Its
@@ -59,7 +64,7 @@ impl RegularExpression {
         };
         let compiled = RegexBuilder::new(&translated).size_limit(SIZE).nest_limit(4 * NESTING).build();
         match compiled {
-            Ok(expression) => Ok(Self { expression }),
+            Ok(expression) => Ok(Self { expression: Arc::new(expression) }),
             Err(regex::Error::CompiledTooBig(_)) => Err(error("expression too large", None)),
             // Only the names of Unicode classes are left to the engine.
             Err(_) => Err(match translator.classes.iter().find(|(class, _)| Regex::new(class).is_err()) {
