@@ -18,12 +18,15 @@
 //! than [`EVALUATION_TIME`] ([`NETWORK_TIME`] if it calls `http.send`); with more, or with values that grow too large,
 //! nothing is decided, and the request is not allowed.
 //!
+//! Of the document, only the parts are made for the engine that the policy can see (`parts`).
+//!
 //! With `externalPolicy` instead of `rego`, the text is downloaded; the module `external` tells how.
 
 mod analysis;
 mod budget;
 mod builtins;
 pub(crate) mod external;
+mod parts;
 mod policy;
 mod source;
 mod values;

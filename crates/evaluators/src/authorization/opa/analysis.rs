@@ -19,9 +19,9 @@ use std::{
 
 use regorus::unstable::{Module, Rule, RuleHead};
 
-use super::{builtins, policy::PolicyError, values::Parts};
+use super::{builtins, parts::Parts, policy::PolicyError};
 use graph::{Graph, RULE_FRAMES, Weight, within_package};
-use visit::{Call, Path, Visit, path};
+use visit::{Call, Visit, path};
 
 /// The most rules, alternatives counted: the graph is looked at rule by rule.
 const MAX_RULES: usize = 2000;
@@ -31,8 +31,8 @@ const MAX_RULES: usize = 2000;
 pub(super) struct Facts {
     /// The built-in functions that it calls.
     pub(super) builtins: BTreeSet<String>,
-    /// The parts of the input that it reads.
-    pub(super) parts: Option<Parts>,
+    /// The parts of the input that it can see.
+    pub(super) parts: Parts,
     /// The first components of the names of its rules and functions, in the order of the text.
     pub(super) names: Vec<String>,
     /// How many constructs can make large values: comprehensions, loops, lists, products, growing functions.
@@ -55,7 +55,6 @@ pub(super) fn analyze(module: &Module) -> Result<Facts, PolicyError> {
     let package = path(&module.package.refr).map(|path| path.fixed).unwrap_or_default();
     let aliases = aliases(module);
     let mut facts = Facts::default();
-    let mut parts = BTreeSet::new();
     let mut graph = Graph::default();
     let mut functions: BTreeMap<String, usize> = BTreeMap::new();
     let mut visits = Vec::new();
@@ -86,16 +85,13 @@ pub(super) fn analyze(module: &Module) -> Result<Facts, PolicyError> {
         let stack = visit.rule(rule);
         visits.push((head, stack, visit));
     }
-    for import in &module.imports {
-        if let Some(path) = path(&import.refr) {
-            note_input(&path, &mut parts);
-        }
-    }
-
     for (head, stack, visit) in visits {
         facts.growth += visit.growth;
+        // Also where the name seems to be a local one: it may be that only in a part of the rule.
+        for read in visit.reads.iter().chain(&visit.replaced) {
+            note_input(&read.fixed, &aliases, &mut facts.parts);
+        }
         for read in visit.reads.iter().filter(|read| !visit.locals.contains(read.root())) {
-            note_input(read, &mut parts);
             // What an import brings in is only ever input: there is no other data.
             if !aliases.contains_key(read.root()) || graph.is_declared(read.root()) {
                 graph.read(&head, read, &package);
@@ -132,7 +128,6 @@ pub(super) fn analyze(module: &Module) -> Result<Facts, PolicyError> {
     }
     graph.check()?;
     facts.edits.extend(heads_with_loops(module));
-    facts.parts = Some(if parts.contains("") { Parts::All } else { Parts::Some(parts) });
     Ok(facts)
 }
 
@@ -246,10 +241,16 @@ fn resolve_path(path: &[String], aliases: &BTreeMap<String, Vec<String>>, packag
     }
 }
 
-/// Notes the part of the input that a reference reads; an empty name stands for the whole.
-fn note_input(path: &Path, parts: &mut BTreeSet<String>) {
-    if path.root() == "input" {
-        parts.insert(path.fixed.get(1).cloned().unwrap_or_default());
+/// Notes the part of the input that a reference sees, by its own name or by that of an import.
+fn note_input(path: &[String], aliases: &BTreeMap<String, Vec<String>>, parts: &mut Parts) {
+    let Some((root, rest)) = path.split_first() else { return };
+    if root == "input" {
+        parts.add(rest);
+    }
+    if let Some([document, import @ ..]) = aliases.get(root).map(Vec::as_slice)
+        && document == "input"
+    {
+        parts.add(&[import, rest].concat());
     }
 }
 

@@ -25,7 +25,7 @@ fn asked(body: &str) -> Asked {
         path: "/a/b?c=d".to_owned(),
         host: "opa.test".to_owned(),
         body: body.to_owned(),
-        headers: std::collections::BTreeMap::from([("x-h".to_owned(), "1".to_owned())]),
+        headers: [("x-h", "1")].into(),
         context_extensions: std::collections::BTreeMap::from([("e".to_owned(), "x".to_owned())]),
         raw_body: b"abc".to_vec(),
         ..RequestParts::default()

@@ -21,8 +21,8 @@ use super::{
     analysis::{self, Edit, Facts},
     budget::{self, Exhausted},
     builtins::{self, http::HttpSend},
-    source,
-    values::{self, Parts},
+    parts::Parts,
+    source, values,
 };
 
 /// How long compiling may take; a text that passed the checks takes a few hundred milliseconds at the very most.
@@ -82,7 +82,7 @@ impl Policy {
         }
     }
 
-    /// The parts of the input that the policy reads.
+    /// The parts of the input that the policy can see.
     pub(super) fn parts(&self) -> &Parts {
         &self.parts
     }
@@ -184,7 +184,7 @@ fn compile(
         engine,
         package,
         names: all_values.then_some(facts.names),
-        parts: facts.parts.unwrap_or(Parts::All),
+        parts: facts.parts,
         uses_network: facts.builtins.contains("http.send"),
         growth: facts.growth,
         allowed: Arc::new(json!({"allow": true})),
@@ -348,3 +348,7 @@ impl Display for PolicyError {
 #[cfg(test)]
 #[path = "policy_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "isolation_tests.rs"]
+mod isolation_tests;

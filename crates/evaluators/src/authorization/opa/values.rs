@@ -1,10 +1,12 @@
 //! From the authorization document to the values of the engine, and back to JSON.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, sync::Arc};
 
-use regorus::Value;
+use regorus::{Value, value::Object};
 use serde_json::Value as Json;
 use usher_expr::{Document, Node, Part};
+
+use super::parts::{Member, Parts};
 
 /// The deepest nesting of an input and of a result.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -13,31 +15,36 @@ const MAX_VALUES: usize = 100_000;
 /// The most bytes of text of a result.
 const MAX_TEXT: usize = 4 << 20;
 
-/// The parts of the input that a policy reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Parts {
-    /// It looks at the input as a whole.
-    All,
-    /// It only looks at these members of it.
-    Some(BTreeSet<String>),
+/// The input of a policy: of the authorization document what the policy can see of it, straight from the view. `None`
+/// if that is nested too deeply.
+pub(super) fn input(document: &dyn Document, parts: &Parts) -> Option<Value> {
+    // The document itself does not count.
+    seen(Node::Message(document, Part::ROOT), parts, MAX_DEPTH + 1)
 }
 
-/// The input of a policy: the authorization document, straight from the view. `None` if it is nested too deeply.
-pub(super) fn input(document: &dyn Document, parts: &Parts) -> Option<Value> {
-    let mut members = BTreeMap::new();
-    for (name, node) in document.members(Part::ROOT) {
-        let is_read = match parts {
-            Parts::All => true,
-            Parts::Some(names) => names.contains(name.as_ref()),
-        };
-        if is_read {
-            members.insert(Value::from(name.as_ref()), from_node(node, MAX_DEPTH)?);
+/// What is seen of a value. Members that are not seen are left out; what has no members stays as it is, except that
+/// nothing is seen of the elements of an array by looking for a member.
+fn seen(node: Node<'_>, parts: &Parts, depth: usize) -> Option<Value> {
+    let Parts::Members(members) = parts else { return from_node(node, depth) };
+    match node {
+        Node::Message(..) | Node::Json(Json::Object(_)) => members_seen(node, members, depth.checked_sub(1)?),
+        Node::Json(Json::Array(_)) => Some(Value::new_array()),
+        _ => from_node(node, depth),
+    }
+}
+
+fn members_seen(node: Node<'_>, members: &[Member], depth: usize) -> Option<Value> {
+    let mut object = Object::new();
+    for member in members {
+        if let Some(node) = node.member(member.name()) {
+            object.insert(member.key.clone(), seen(node, &member.parts, depth)?);
         }
     }
-    Some(Value::from(members))
+    Some(Value::Object(Arc::new(object)))
 }
 
-fn from_node(node: Node<'_>, depth: usize) -> Option<Value> {
+/// A part of the document as a value of the engine. `None` if it is nested too deeply.
+pub(super) fn from_node(node: Node<'_>, depth: usize) -> Option<Value> {
     Some(match node {
         Node::Null => Value::Null,
         Node::Bool(value) => Value::Bool(value),
@@ -183,6 +190,8 @@ pub(super) fn digits(value: &Value) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -198,12 +207,46 @@ mod tests {
         }
     }
 
+    fn parts(paths: &[&str]) -> Parts {
+        let mut parts = Parts::default();
+        for path in paths {
+            parts.add(&path.split('.').map(str::to_owned).collect::<Vec<_>>());
+        }
+        parts
+    }
+
     #[test]
-    fn only_the_parts_that_are_read_are_converted() {
-        let document = json!({"request": {"method": "GET"}, "auth": {"identity": {"sub": "a"}}});
-        let parts = Parts::Some(BTreeSet::from(["request".to_owned(), "other".to_owned()]));
-        assert_eq!(to_json(&input(&document, &parts).unwrap()).unwrap(), json!({"request": {"method": "GET"}}));
+    fn only_what_is_seen_is_converted() {
+        let document = json!({
+            "request": {"method": "GET", "headers": {"a": "1", "b": "2"}, "size": 7},
+            "auth": {"identity": {"sub": "a", "roles": ["x"]}},
+        });
+        for (paths, expected) in [
+            (vec!["request", "other"], json!({"request": document["request"]})),
+            (vec!["request.method"], json!({"request": {"method": "GET"}})),
+            (vec!["request.headers.b", "auth"], json!({"request": {"headers": {"b": "2"}}, "auth": document["auth"]})),
+            // A member of what has none.
+            (vec!["request.method.x", "request.size.x"], json!({"request": {"method": "GET", "size": 7}})),
+            (vec!["auth.identity.roles.x"], json!({"auth": {"identity": {"roles": []}}})),
+            (vec!["request.nothing.x", "nothing.x"], json!({"request": {}})),
+            (vec![], json!({})),
+        ] {
+            assert_eq!(to_json(&input(&document, &parts(&paths)).unwrap()).unwrap(), expected, "{paths:?}");
+        }
         assert_eq!(to_json(&input(&document, &Parts::All).unwrap()).unwrap(), document);
+    }
+
+    #[test]
+    fn the_depth_of_what_is_seen_is_limited() {
+        let deep = |depth: usize| (0..depth).fold(json!(1), |value, _| json!({"a": value}));
+        for (depth, path, expected) in [
+            (MAX_DEPTH + 1, "a", true),
+            (MAX_DEPTH + 2, "a", false),
+            (MAX_DEPTH + 2, "a.a.a", false),
+            (MAX_DEPTH + 2, "a.a.b", true),
+        ] {
+            assert_eq!(input(&deep(depth), &parts(&[path])).is_some(), expected, "{depth} {path}");
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub(super) struct Visit {
     pub(super) reads: Vec<Path>,
     pub(super) calls: Vec<Call>,
     pub(super) replacements: Vec<(Vec<String>, Vec<String>)>,
+    /// What `with` replaces.
+    pub(super) replaced: Vec<Path>,
     pub(super) built: usize,
     pub(super) factors: usize,
     pub(super) growth: usize,
@@ -149,6 +151,7 @@ impl Visit {
         for statement in &query.stmts {
             let before = self.loops;
             for modifier in &statement.with_mods {
+                self.replaced.extend(path(&modifier.refr));
                 if let (Some(target), Some(replacement)) = (path(&modifier.refr), path(&modifier.r#as)) {
                     self.replacements.push((target.fixed, replacement.fixed));
                 }
