@@ -14,7 +14,8 @@
 //! ```
 //!
 //! There are two sites at once, a small one and a large one. Each change is made in both, one after the other, so that
-//! what else happens on the machine happens to both.
+//! what else happens on the machine happens to both. Before them there is one with as many API keys as the large one and
+//! as few AuthConfigs as the small one: it tells what of the memory is the keys'.
 
 mod api;
 mod change;
@@ -68,6 +69,15 @@ pub(crate) struct Arguments {
 
 /// What the large cluster is compared with.
 const SMALL: Size = Size { auth_configs: 10, secrets: 100, other_secrets: 10 };
+
+/// What was measured.
+#[derive(Debug)]
+struct Outcomes {
+    small: Outcome,
+    large: Outcome,
+    /// With the AuthConfigs of the small one and the Secrets of the large one, when ready.
+    keys: Memory,
+}
 
 /// What was measured of one site.
 #[derive(Debug)]
@@ -131,12 +141,11 @@ const ROUNDS: usize = 3;
 const FOR_CPU: u32 = 10;
 
 /// Measures the small and the large.
-async fn measure(own: &Path, usher: &Path, size: Size, arguments: &Arguments) -> anyhow::Result<[Outcome; 2]> {
+async fn measure(own: &Path, usher: &Path, size: Size, arguments: &Arguments) -> anyhow::Result<Outcomes> {
+    let keys = start(own, usher, Size { auth_configs: SMALL.auth_configs, ..size }).await?.start.memory;
     let mut sites = Vec::new();
     for size in [SMALL, size] {
-        eprintln!("{} AuthConfigs, {} API keys: starting", size.auth_configs, size.secrets);
-        let site = Site::start(own, usher, size, PACE).await?;
-        eprintln!("ready after {:.2} s", site.start.ready.as_secs_f64());
+        let site = start(own, usher, size).await?;
         sites.push((site, Changes::default(), Vec::<Changed>::new()));
     }
     for kind in Kind::ALL {
@@ -186,7 +195,15 @@ async fn measure(own: &Path, usher: &Path, size: Size, arguments: &Arguments) ->
         let (size, start, memory) = (site.size, site.start, site.memory()?);
         outcomes.push(Outcome { size, start, changes, quiet, disturbed, memory });
     }
-    outcomes.try_into().ok().context("there are not two sites")
+    let [small, large] = outcomes.try_into().ok().context("there are not two sites")?;
+    Ok(Outcomes { small, large, keys })
+}
+
+async fn start(own: &Path, usher: &Path, size: Size) -> anyhow::Result<Site> {
+    eprintln!("{} AuthConfigs, {} API keys: starting", size.auth_configs, size.secrets);
+    let site = Site::start(own, usher, size, PACE).await?;
+    eprintln!("ready after {:.2} s", site.start.ready.as_secs_f64());
+    Ok(site)
 }
 
 /// How many AuthConfigs are asked for in turn.

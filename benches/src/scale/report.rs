@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Changed, Latency, Outcome};
+use super::{Changed, Latency, Outcome, Outcomes};
 use crate::report::{aligned, number};
 use crate::statistics::{Latencies, median};
 
 /// The tables. Each ratio is that of the large to the small.
-pub(super) fn tables([small, large]: &[Outcome; 2]) -> String {
+pub(super) fn tables(outcomes: &Outcomes) -> String {
+    let Outcomes { small, large, .. } = outcomes;
     let mut text = String::new();
     // Writing to a string does not fail.
     let mut section = |title: &str, table: String| _ = write!(text, "{title}\n\n{table}\n");
     section("Start", starts(small, large));
+    section("Memory of each, when ready", memory(outcomes));
     section(
         "From a change to the first check that shows it (milliseconds), and CPU time of the server for a change",
         changes(small, large),
@@ -37,6 +39,39 @@ fn starts(small: &Outcome, large: &Outcome) -> String {
     line("resident at the end, MiB", &|of| format!("{:.1}", mebibytes(of.memory.resident)));
     line("peak, MiB", &|of| format!("{:.1}", mebibytes(of.memory.peak)));
     aligned(&lines)
+}
+
+/// What is resident, and more with many, for each of them.
+fn memory(outcomes: &Outcomes) -> String {
+    let Each { auth_config, key } = Each::of(outcomes);
+    let line = |name: &str, each: Option<f64>, aim: &str| [name.to_owned(), number(each, 0), aim.to_owned()];
+    let titles = ["", "bytes", "aim"].map(str::to_owned);
+    aligned(&[titles, line("AuthConfig", auth_config, "20000"), line("API key", key, "600")])
+}
+
+/// Bytes.
+struct Each {
+    auth_config: Option<f64>,
+    key: Option<f64>,
+}
+
+impl Each {
+    // Exact enough for memory.
+    #[allow(clippy::cast_precision_loss)]
+    fn of(Outcomes { small, large, keys }: &Outcomes) -> Self {
+        let of = |more: u64, less: u64, count: usize| {
+            Some((more as f64 - less as f64) / count as f64).filter(|bytes| bytes.is_finite())
+        };
+        let (many, few) = (&large.size, &small.size);
+        Self {
+            auth_config: of(
+                large.start.memory.resident,
+                keys.resident,
+                many.auth_configs.saturating_sub(few.auth_configs),
+            ),
+            key: of(keys.resident, small.start.memory.resident, many.secrets.saturating_sub(few.secrets)),
+        }
+    }
 }
 
 fn changes(small: &Outcome, large: &Outcome) -> String {
@@ -74,8 +109,13 @@ fn checks(small: &Outcome, large: &Outcome) -> String {
 }
 
 /// Everything, in seconds and bytes.
-pub(super) fn json([small, large]: &[Outcome; 2]) -> Value {
-    json!({"small": site(small), "large": site(large)})
+pub(super) fn json(outcomes: &Outcomes) -> Value {
+    let Each { auth_config, key } = Each::of(outcomes);
+    json!({
+        "small": site(&outcomes.small),
+        "large": site(&outcomes.large),
+        "residentOfEach": {"authConfig": auth_config, "key": key},
+    })
 }
 
 fn site(of: &Outcome) -> Value {
@@ -155,9 +195,9 @@ mod tests {
 
     fn outcome(auth_configs: usize, factor: u32) -> Outcome {
         let time = |milliseconds: u64| Duration::from_millis(milliseconds) * factor;
-        let memory = Memory { resident: 10 << 20, peak: 30 << 20 };
+        let memory = Memory { resident: (u64::from(factor) * 10) << 20, peak: 30 << 20 };
         Outcome {
-            size: Size { auth_configs, secrets: 100, other_secrets: 5 },
+            size: Size { auth_configs, secrets: 100 * usize::try_from(factor).unwrap(), other_secrets: 5 },
             start: Start { ready: time(300), listing: time(100), listed: 3 << 20, cpu: time(200), memory },
             changes: vec![Changed {
                 kind: Kind::Key,
@@ -170,9 +210,14 @@ mod tests {
         }
     }
 
+    fn outcomes() -> Outcomes {
+        let keys = Memory { resident: 15 << 20, peak: 30 << 20 };
+        Outcomes { small: outcome(10, 1), large: outcome(1000, 3), keys }
+    }
+
     #[test]
     fn the_large_is_compared_with_the_small() {
-        let text = tables(&[outcome(10, 1), outcome(1000, 3)]);
+        let text = tables(&outcomes());
         let row = |name: &str| {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
             line.strip_prefix(name).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
@@ -180,18 +225,22 @@ mod tests {
         assert_eq!(row("ready, s"), ["0.30", "0.90"]);
         assert_eq!(row("ready, as a multiple of listing alone"), ["3.00", "3.00"]);
         assert_eq!(row("peak, MiB"), ["30.0", "30.0"]);
+        // 15 MiB among 990 AuthConfigs; 5 MiB among 200 keys.
+        assert_eq!(row("AuthConfig "), ["15888", "20000"]);
+        assert_eq!(row("API key "), ["26214", "600"]);
         let expected = ["10.00", "19.00", "30.00", "57.00", "3.00", "3.00", "2000", "6000", "3.00"];
         assert_eq!(row("API key rotated"), expected);
-        assert_eq!(row("1000 AuthConfigs, 100 keys, 5 others"), ["3000", "6000", "9000", "12000"]);
+        assert_eq!(row("1000 AuthConfigs, 300 keys, 5 others"), ["3000", "6000", "9000", "12000"]);
     }
 
     #[test]
     fn json_has_the_same_numbers() {
-        let value = json(&[outcome(10, 1), outcome(1000, 3)]);
+        let value = json(&outcomes());
         assert_eq!(value["large"]["authConfigs"], 1000);
         assert_eq!(value["large"]["changes"][0]["effect"], json!({"p50": 0.03, "p95": 0.057}));
         assert_eq!(value["small"]["changes"][0]["cpu"], 0.002);
         assert_eq!(value["small"]["checks"]["withChanges"]["p99"], 0.004);
         assert_eq!(value["small"]["resident"]["end"], 10 << 20);
+        assert_eq!(value["residentOfEach"]["key"], 26214.4);
     }
 }

@@ -42,17 +42,17 @@ pub struct AuthConfigSpec {
     pub when: Vec<PatternExpressionOrRef>,
     /// Ways to authenticate, by name. One that succeeds is enough. Default: one named `anonymous` that lets anyone in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub authentication: BTreeMap<String, AuthenticationSpec>,
+    pub authentication: BTreeMap<String, Box<AuthenticationSpec>>,
     /// Sources of further data for the decision, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, MetadataSpec>,
+    pub metadata: BTreeMap<String, Box<MetadataSpec>>,
     /// Rules that must all grant access, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub authorization: BTreeMap<String, AuthorizationSpec>,
+    pub authorization: BTreeMap<String, Box<AuthorizationSpec>>,
     /// What is answered, and what is added to requests that are allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<ResponseSpec>,
     /// HTTP requests that are sent once the decision is made, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub callbacks: BTreeMap<String, CallbackSpec>,
+    pub callbacks: BTreeMap<String, Box<CallbackSpec>>,
 }

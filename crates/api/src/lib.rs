@@ -31,6 +31,7 @@ mod read;
 mod response;
 mod schema;
 mod secret;
+mod sound_secret;
 mod status;
 mod validate;
 mod yaml;
@@ -74,4 +75,5 @@ pub use response::{
     SuccessResponseMethod, SuccessResponseSpec, SuccessSpec, WristbandSpec,
 };
 pub use secret::{Secret, SecretName};
+pub use sound_secret::SoundSecret;
 pub use status::{AuthConfigCondition, AuthConfigStatus, AuthConfigSummary};

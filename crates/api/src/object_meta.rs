@@ -199,7 +199,7 @@ pub(crate) fn is_dns_subdomain(name: &str) -> bool {
 }
 
 /// A DNS label in lower case (RFC 1123), as Kubernetes asks of namespaces.
-fn is_dns_label(name: &str) -> bool {
+pub(crate) fn is_dns_label(name: &str) -> bool {
     name.len() <= 63 && is_dns_part(name)
 }
 

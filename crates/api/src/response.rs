@@ -52,17 +52,17 @@ pub struct DenyWithSpec {
 pub struct SuccessSpec {
     /// Headers that are added to the request, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, SuccessResponseSpec>,
+    pub headers: BTreeMap<String, Box<SuccessResponseSpec>>,
     /// Data that the proxy hands to its other filters, as dynamic metadata, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub dynamic_metadata: BTreeMap<String, SuccessResponseSpec>,
+    pub dynamic_metadata: BTreeMap<String, Box<SuccessResponseSpec>>,
     /// Headers that are taken out of the request, by name. One that is also in `headers` goes out with what the rules
     /// give it, and nothing of what the client sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove_headers: Vec<String>,
     /// Headers that are added to the answer to the client, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub response_headers: BTreeMap<String, SuccessResponseSpec>,
+    pub response_headers: BTreeMap<String, Box<SuccessResponseSpec>>,
     /// Changes to the query of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_parameters: Option<QueryParametersSpec>,
@@ -74,7 +74,7 @@ pub struct SuccessSpec {
 pub struct QueryParametersSpec {
     /// Parameters that are set, by name; they replace those of the same name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub set: BTreeMap<String, SuccessResponseSpec>,
+    pub set: BTreeMap<String, Box<SuccessResponseSpec>>,
     /// Parameters that are taken out, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<String>,

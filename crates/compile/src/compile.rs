@@ -95,7 +95,10 @@ impl Compiler {
         let at = root.field("authentication");
         let anonymous = BTreeMap::from([(
             "anonymous".to_owned(),
-            AuthenticationSpec { anonymous: Some(usher_api::AnonymousSpec {}), ..AuthenticationSpec::default() },
+            Box::new(AuthenticationSpec {
+                anonymous: Some(usher_api::AnonymousSpec {}),
+                ..AuthenticationSpec::default()
+            }),
         )]);
         let authentication = if spec.authentication.is_empty() { &anonymous } else { &spec.authentication };
         let mut identity_rules = Vec::with_capacity(authentication.len());

@@ -98,7 +98,7 @@ impl Served {
     async fn verdict(&self, host: &str) -> String {
         let Some(plan) = self.index.find(host) else { return "nobody".to_owned() };
         let mut parts = RequestParts { host: host.to_owned(), path: "/".to_owned(), ..RequestParts::default() };
-        parts.headers.insert("authorization".to_owned(), "Bearer sesame".to_owned());
+        parts.headers.insert("authorization", "Bearer sesame");
         let verdict = usher_engine::check(&plan, &Request::new(parts), None, None).await;
         format!("{} {}", plan.name, verdict.code_name())
     }

@@ -59,7 +59,11 @@ pub fn build(spec: &SuccessSpec, at: &FieldPath<'_>, context: &BuildContext<'_>,
 
 /// Gateways apply what is appended to a header of the response before they replace it or ask whether there is one. So
 /// items that append to it lose against others of its name, unless their values can be joined before.
-fn actions_go_together(specs: &BTreeMap<String, SuccessResponseSpec>, at: &FieldPath<'_>, problems: &mut Problems) {
+fn actions_go_together(
+    specs: &BTreeMap<String, Box<SuccessResponseSpec>>,
+    at: &FieldPath<'_>,
+    problems: &mut Problems,
+) {
     let named = |name: &str, spec: &SuccessResponseSpec| key(spec).unwrap_or(name).to_ascii_lowercase();
     let appended: BTreeSet<_> = specs
         .iter()

@@ -143,8 +143,19 @@ impl Cluster {
         kind: &str,
         max_bytes: usize,
     ) -> Result<T, Failure> {
+        self.ask_and_read(request, kind, max_bytes, |bytes| serde_json::from_slice(bytes)).await
+    }
+
+    /// The same, understood in another way.
+    pub(crate) async fn ask_and_read<T>(
+        &self,
+        request: Request<Vec<u8>>,
+        kind: &str,
+        max_bytes: usize,
+        understand: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, Failure> {
         let bytes = read(self.open(request).await?, max_bytes).await?;
-        serde_json::from_slice(&bytes).map_err(|error| {
+        understand(&bytes).map_err(|error| {
             // The text of the error could quote the answer, which may be a Secret or repeat a token.
             let text = format!("the answer is not a {kind} (line {}, column {})", error.line(), error.column());
             Failure::new(Cause::Unreadable, text)

@@ -7,8 +7,8 @@
 //!     metadata of all Secrets └ list_watch
 //!
 //!   collection   what is listed and watched     known     names and versions of what was told
-//!   lines        a watch, line by line          batches   changes that are sent together
-//!   health       how the watches are doing
+//!   item         an object of it                batches   changes that are sent together
+//!   lines        a watch, line by line          health    how the watches are doing
 //! ```
 //!
 //! **From the API to the channel.** A line of a watch, or an object of a list, becomes an event; events of all watches
@@ -28,6 +28,7 @@
 mod batches;
 mod collection;
 mod health;
+mod item;
 mod known;
 mod lines;
 mod list_watch;
@@ -49,8 +50,9 @@ use usher_source::Change;
 use self::{
     batches::BATCH,
     collection::Collection,
+    item::{Item, Metadata},
     known::Fingerprints,
-    list_watch::{Event, Item, ListWatch, Metadata, Progress, Timing},
+    list_watch::{Event, ListWatch, Progress, Timing},
     named::{Asking, Followed, Wanted},
     told::Told,
 };

@@ -15,6 +15,11 @@ pub(super) fn find<'a>(value: &'a str, scheme: &str) -> Option<&'a str> {
 /// Whether a comma is followed by what looks like the scheme of other credentials. Parameters of one and the same
 /// credentials (`a="b", c="d"`) have an equals sign instead of the space.
 fn is_repeated(credential: &str) -> bool {
+    // Without a way out of the loop it is compiled to vector instructions, and tokens are long.
+    let has_comma = credential.bytes().fold(false, |found, byte| found | (byte == b','));
+    if !has_comma {
+        return false;
+    }
     credential.split(',').skip(1).any(|part| {
         let part = part.trim_start_matches([' ', '\t']);
         let after_token = part.trim_start_matches(super::is_token_character);

@@ -4,13 +4,15 @@
 //!   Secret event ──apply, remove──► names ──┐
 //!                                           ├─► index by MAC of the key ◄──find── check
 //!                                           │         (read without locks)         │ selector, namespace
-//!                                           └─► packed Secret ─────────────────────┴──► identity
+//!                                           └─► packed Secret ─────────────────────┴──► identity, perhaps ready
 //! ```
 //!
 //! An event costs the same with one key and with a million, and concerns no plan: a rule holds its label selector and
-//! asks the index, which compares labels when a key was found. A key takes about 450 bytes.
+//! asks the index, which compares labels when a key was found. A key takes about 450 bytes. The identities of keys that
+//! are in use take some more, up to a limit that all keys share (see `api_keys/ready.rs`).
 
 mod index;
+mod ready;
 mod record;
 
 use std::{
@@ -19,12 +21,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arc_swap::ArcSwapOption;
 use aws_lc_rs::{hmac, rand::SystemRandom};
 use serde_json::Value;
 use usher_api::{Secret, Selector};
 
 use index::{Entry, Index, Mac, Surplus};
+use ready::Identities;
 use record::Record;
 
 /// The entry of a Secret that holds the key. All of its bytes count, a newline at the end included.
@@ -41,8 +43,7 @@ pub struct ApiKeys {
     mac: hmac::Key,
     index: Index,
     writer: Mutex<Writer>,
-    /// The identities made last, at the place that their MAC gives them.
-    recent: Box<[ArcSwapOption<Recent>]>,
+    identities: Identities,
 }
 
 /// What only changes need.
@@ -52,17 +53,6 @@ struct Writer {
     names: Box<[HashMap<[u8; 16], Arc<Entry>>]>,
     surplus: Surplus,
 }
-
-struct Recent {
-    entry: Arc<Entry>,
-    identity: Arc<Value>,
-}
-
-/// How many identities are kept ready. One is about 3 kB.
-const RECENT: usize = 4096;
-
-/// The largest packed Secret, in bytes, whose identity is kept ready.
-const RECENT_BYTES: usize = 8 * 1024;
 
 impl ApiKeys {
     /// An empty index, which will take only Secrets that `watched` selects.
@@ -77,7 +67,7 @@ impl ApiKeys {
             mac,
             index: Index::new(),
             writer: Mutex::new(Writer { names: (0..256).map(|_| HashMap::new()).collect(), surplus: Surplus::new() }),
-            recent: (0..RECENT).map(|_| ArcSwapOption::empty()).collect(),
+            identities: Identities::new(),
         })
     }
 
@@ -86,8 +76,8 @@ impl ApiKeys {
     #[must_use]
     pub fn find(&self, value: &str, namespace: Option<&str>, selector: &Selector) -> Option<Arc<Value>> {
         let mac = self.mac(value.as_bytes());
-        let entry = self.index.oldest(&mac, namespace, |record| record.is_selected_by(selector))?;
-        Some(self.identity(entry))
+        let wanted = |record: &Record| record.is_selected_by(selector);
+        self.index.oldest(&mac, namespace, wanted, |entry| self.identities.of(entry))
     }
 
     /// Takes in a Secret that is new or has changed. One that is not watched, or holds no key, is as good as gone.
@@ -95,7 +85,7 @@ impl ApiKeys {
         let value = secret.data.get(ENTRY).filter(|value| !value.is_empty());
         let new = value
             .filter(|_| self.watched.matches(&secret.metadata.labels))
-            .map(|value| Arc::new(Entry { mac: self.mac(value), record: Record::new(secret) }));
+            .map(|value| Arc::new(Entry::new(self.mac(value), Record::new(secret))));
         self.replace(&secret.metadata.namespace, &secret.metadata.name, new);
     }
 
@@ -130,33 +120,9 @@ impl ApiKeys {
             }
             None => names.remove(&key),
         };
-        let Some(old) = old else { return };
-        self.index.remove(&old, surplus);
-        if let Some(place) = self.place(&old.mac)
-            && place.load().as_ref().is_some_and(|recent| Arc::ptr_eq(&recent.entry, &old))
-        {
-            place.store(None);
+        if let Some(old) = old {
+            self.index.remove(&old, surplus);
         }
-    }
-
-    fn identity(&self, entry: Arc<Entry>) -> Arc<Value> {
-        let place = self.place(&entry.mac);
-        if let Some(place) = place
-            && let Some(recent) = &*place.load()
-            && Arc::ptr_eq(&recent.entry, &entry)
-        {
-            return Arc::clone(&recent.identity);
-        }
-        let identity = Arc::new(entry.record.secret().to_identity_json());
-        if let Some(place) = place.filter(|_| entry.record.len() <= RECENT_BYTES) {
-            place.store(Some(Arc::new(Recent { entry, identity: Arc::clone(&identity) })));
-        }
-        identity
-    }
-
-    fn place(&self, mac: &Mac) -> Option<&ArcSwapOption<Recent>> {
-        let [.., a, b] = *mac;
-        self.recent.get(usize::from(u16::from_be_bytes([a, b])) % RECENT)
     }
 
     fn mac(&self, value: &[u8]) -> Mac {

@@ -169,7 +169,7 @@ pub(crate) fn request(spec: &Value) -> Request {
         ..RequestParts::default()
     };
     for (name, value) in spec["headers"].as_object().into_iter().flatten() {
-        parts.headers.insert(name.clone(), value.as_str().unwrap().to_owned());
+        parts.headers.insert(name.clone(), value.as_str().unwrap());
     }
     if let Some(metadata) = spec["metadata"].as_object() {
         let filter_metadata = metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();

@@ -5,10 +5,10 @@ use kube::{
     api::{ListParams, WatchParams},
     core::{self, request},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use usher_api::Selector;
 
-use super::lines::Lines;
+use super::{item::Item, lines::Lines};
 use crate::{
     Cluster,
     exchange::{Cause, Failure},
@@ -53,7 +53,7 @@ impl Collection {
     }
 
     /// One page of the list: the first, or the one that `continue_token` names.
-    pub(super) async fn page<T: DeserializeOwned>(
+    pub(super) async fn page<T: Item>(
         &self,
         cluster: &Cluster,
         size: u32,
@@ -67,7 +67,7 @@ impl Collection {
         };
         let request = core::Request::new(self.path()?);
         let request = if self.metadata_only { request.list_metadata(&parameters) } else { request.list(&parameters) };
-        let page = cluster.ask(made(request)?, "list", MAX_PAGE).await;
+        let page = cluster.ask_and_read(made(request)?, "list", MAX_PAGE, T::read_page).await;
         page.map_err(|failure| self.resource.explained("list", self.namespace.as_deref(), failure))
     }
 
@@ -103,6 +103,12 @@ pub(super) struct Page<T> {
     /// Some servers write `null` for an empty list.
     #[serde(default = "Option::default")]
     pub(super) items: Option<Vec<T>>,
+}
+
+impl<T> Page<T> {
+    pub(super) fn map<U>(self, item: impl FnMut(T) -> U) -> Page<U> {
+        Page { metadata: self.metadata, items: self.items.map(|items| items.into_iter().map(item).collect()) }
+    }
 }
 
 #[derive(Deserialize, Default)]

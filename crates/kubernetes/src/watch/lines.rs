@@ -25,6 +25,12 @@ pub(super) struct Line<T> {
     pub(super) object: T,
 }
 
+impl<T> Line<T> {
+    pub(super) fn map<U>(self, object: impl FnOnce(T) -> U) -> Line<U> {
+        Line { kind: self.kind, object: object(self.object) }
+    }
+}
+
 impl Lines {
     pub(super) fn new(body: Body) -> Self {
         Self { body, buffer: BytesMut::new(), searched: 0 }

@@ -17,13 +17,12 @@ use std::{
 };
 
 use http::StatusCode;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     collection::{Collection, Page},
     health::{Health, Watched},
+    item::Item,
     lines::Line,
 };
 use crate::{
@@ -47,51 +46,6 @@ pub(super) enum Event<T> {
     Changed(T),
     /// This one is gone, or is no longer one of the collection.
     Deleted(T),
-}
-
-/// An object, as far as a watch must understand it.
-pub(super) trait Item: DeserializeOwned + Send {
-    /// `metadata.resourceVersion`
-    fn resource_version(&self) -> Option<&str>;
-    /// `code`, of the `Status` that a watch tells as its last words.
-    fn code(&self) -> Option<u16>;
-}
-
-impl Item for Value {
-    fn resource_version(&self) -> Option<&str> {
-        self.get("metadata")?.get("resourceVersion")?.as_str()
-    }
-
-    fn code(&self) -> Option<u16> {
-        self.get("code")?.as_u64()?.try_into().ok()
-    }
-}
-
-/// The metadata of an object.
-#[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
-    #[serde(default)]
-    pub(super) metadata: MetadataMembers,
-    code: Option<u16>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct MetadataMembers {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) uid: Option<String>,
-    pub(super) resource_version: Option<String>,
-}
-
-impl Item for Metadata {
-    fn resource_version(&self) -> Option<&str> {
-        self.metadata.resource_version.as_deref()
-    }
-
-    fn code(&self) -> Option<u16> {
-        self.code
-    }
 }
 
 /// How long to wait for what.
@@ -311,7 +265,7 @@ impl<T: Item> ListWatch<T> {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let Ok(Line { kind, object }) = serde_json::from_slice::<Line<T>>(&line) else {
+            let Ok(Line { kind, object }) = T::read_line(&line) else {
                 // Its change is not lost: the list will show it.
                 tracing::debug!(watch = %self.watched, "the Kubernetes API told something that cannot be read");
                 return Ok(Ended::TooOld);

@@ -24,8 +24,9 @@ use usher_source::Change;
 
 pub(super) use self::asking::Asking;
 use super::{
+    item::Metadata,
     known::{Fingerprint, Fingerprints},
-    list_watch::{Event, Metadata},
+    list_watch::Event,
     told::{fingerprint_of, read_secret},
 };
 use crate::exchange::Failure;

@@ -10,6 +10,7 @@ use usher_source::{AuthConfigObject, Change};
 
 use super::{
     batches::Batches,
+    item::SecretItem,
     known::{Fingerprint, Fingerprints, Known},
     list_watch::Event,
 };
@@ -77,7 +78,7 @@ impl Told {
     }
 
     /// Something happened to labelled Secrets.
-    pub(super) fn secrets(&mut self, event: Event<Value>) {
+    pub(super) fn secrets(&mut self, event: Event<SecretItem>) {
         match event {
             Event::Restart => self.secrets.begin_list(),
             Event::Listed(objects) => objects.into_iter().for_each(|object| self.secret(object)),
@@ -89,7 +90,7 @@ impl Told {
                 self.completed(1);
             }
             Event::Deleted(object) => {
-                if let Some(Identity { namespace, name, .. }) = Identity::of(&object)
+                if let Some(Identity { namespace, name, .. }) = Identity::of_secret(&object)
                     && self.secrets.remove(namespace, name)
                 {
                     let (namespace, name) = (namespace.to_owned(), name.to_owned());
@@ -169,8 +170,8 @@ impl Told {
         self.batches.push(Change::AuthConfigGone { namespace, name });
     }
 
-    fn secret(&mut self, object: Value) {
-        let Some(Identity { namespace, name, uid, resource_version, .. }) = Identity::of(&object) else {
+    fn secret(&mut self, object: SecretItem) {
+        let Some(Identity { namespace, name, uid, resource_version, .. }) = Identity::of_secret(&object) else {
             tracing::warn!("the Kubernetes API told of a Secret without a name; it is left out");
             return;
         };
@@ -179,7 +180,11 @@ impl Told {
             return;
         }
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        match read_secret(object) {
+        let secret = match object {
+            SecretItem::Sound(secret) => Some(secret.0),
+            SecretItem::Other(object) => read_secret(object),
+        };
+        match secret {
             Some(secret) => self.batches.push(Change::LabelledSecret(Arc::new(secret))),
             // What it held before does not hold any more.
             None => self.batches.push(Change::LabelledSecretGone { namespace, name }),
@@ -248,6 +253,21 @@ impl<'a> Identity<'a> {
             uid: text("uid"),
             resource_version: text("resourceVersion"),
             generation: metadata.get("generation").and_then(Value::as_i64),
+        })
+    }
+
+    fn of_secret(object: &'a SecretItem) -> Option<Self> {
+        let ObjectMeta { namespace, name, uid, resource_version, generation, .. } = match object {
+            SecretItem::Sound(secret) => &secret.0.metadata,
+            SecretItem::Other(object) => return Self::of(object),
+        };
+        let text = |text: &'a Option<String>| text.as_deref().filter(|text| !text.is_empty());
+        Some(Self {
+            namespace,
+            name,
+            uid: text(uid),
+            resource_version: text(resource_version),
+            generation: *generation,
         })
     }
 }

@@ -18,7 +18,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::record::Record;
+use super::{ready::Ready, record::Record};
 
 /// Keyed hash of an API key.
 pub(super) type Mac = [u8; 32];
@@ -27,6 +27,13 @@ pub(super) type Mac = [u8; 32];
 pub(super) struct Entry {
     pub(super) mac: Mac,
     pub(super) record: Record,
+    pub(super) ready: Ready,
+}
+
+impl Entry {
+    pub(super) fn new(mac: Mac, record: Record) -> Self {
+        Self { mac, record, ready: Ready::default() }
+    }
 }
 
 /// How many Secrets of one namespace with one and the same key are looked at; the others wait until one of these goes.
@@ -47,7 +54,8 @@ struct Slot {
     entry: Arc<Entry>,
 }
 
-/// Entries beyond [`MOST_HOLDERS`], kept by the writer.
+/// Entries beyond [`MOST_HOLDERS`], kept by the writer. What changes in an entry, whether its identity is ready, has
+/// nothing to do with their order.
 pub(super) type Surplus = BTreeSet<InOrder>;
 
 /// An entry in the order of a shard: by MAC, namespace, and age.
@@ -58,16 +66,17 @@ impl Index {
         Self { shards: (0..256).map(|_| OnceLock::new()).collect() }
     }
 
-    /// The oldest entry with this MAC, in this namespace or in any, that is wanted.
+    /// What `found` says of the oldest entry with this MAC, in this namespace or in any, that is wanted.
     ///
     /// Whether the MAC is the same is compared in constant time. Where it stands in the index depends on the MAC, but
     /// without the key of the MAC nobody learns from that anything about a value.
-    pub(super) fn oldest(
+    pub(super) fn oldest<T>(
         &self,
         mac: &Mac,
         namespace: Option<&str>,
         wanted: impl Fn(&Record) -> bool,
-    ) -> Option<Arc<Entry>> {
+        found: impl FnOnce(&Arc<Entry>) -> T,
+    ) -> Option<T> {
         let shard = self.existing_shard(mac)?.load();
         let slots: &[Slot] = shard.as_deref()?;
         let from = slots.partition_point(|slot| match (slot.tag.cmp(&tag(mac)), namespace) {
@@ -82,16 +91,17 @@ impl Index {
             .take_while(|slot| slot.tag == tag(mac))
             .map(|slot| &slot.entry)
             .filter(|entry| verify_slices_are_equal(&entry.mac, mac).is_ok());
-        let found = match namespace {
+        let oldest = match namespace {
             Some(namespace) => {
                 same_value.take_while(|entry| entry.record.namespace() == namespace).find(|entry| wanted(&entry.record))
             }
             None => same_value.filter(|entry| wanted(&entry.record)).min_by(|a, b| a.record.by_age(&b.record)),
         };
-        found.cloned()
+        oldest.map(found)
     }
 
     /// Adds an entry. If there are too many of the same key and namespace, the youngest goes to the surplus.
+    #[allow(clippy::mutable_key_type)]
     pub(super) fn insert(&self, entry: Arc<Entry>, surplus: &mut Surplus) {
         let Some(shard) = self.shard(&entry.mac) else { return };
         let mut slots = copy(shard);
@@ -108,6 +118,7 @@ impl Index {
     }
 
     /// Removes an entry; the oldest of the surplus takes its place at the same moment.
+    #[allow(clippy::mutable_key_type)]
     pub(super) fn remove(&self, entry: &Arc<Entry>, surplus: &mut Surplus) {
         let Some(shard) = self.shard(&entry.mac) else { return };
         let mut slots = copy(shard);
@@ -203,7 +214,7 @@ mod tests {
 
     fn entry(mac: Mac, namespace: &str, name: &str) -> Arc<Entry> {
         let metadata = ObjectMeta { namespace: namespace.to_owned(), name: name.to_owned(), ..ObjectMeta::default() };
-        Arc::new(Entry { mac, record: Record::new(&Secret { metadata, ..Secret::default() }) })
+        Arc::new(Entry::new(mac, Record::new(&Secret { metadata, ..Secret::default() })))
     }
 
     fn name(found: Option<Arc<Entry>>) -> Option<String> {
@@ -224,12 +235,12 @@ mod tests {
             index.insert(entry(*mac, "ns", &number.to_string()), &mut surplus);
         }
         for (number, mac) in macs.iter().enumerate() {
-            assert_eq!(name(index.oldest(mac, None, |_| true)), Some(number.to_string()));
-            assert_eq!(name(index.oldest(mac, Some("ns"), |_| true)), Some(number.to_string()));
-            assert_eq!(name(index.oldest(mac, Some("other"), |_| true)), None);
+            assert_eq!(name(index.oldest(mac, None, |_| true, Arc::clone)), Some(number.to_string()));
+            assert_eq!(name(index.oldest(mac, Some("ns"), |_| true, Arc::clone)), Some(number.to_string()));
+            assert_eq!(name(index.oldest(mac, Some("other"), |_| true, Arc::clone)), None);
         }
-        assert_eq!(name(index.oldest(&[7; 32], Some("zz"), |_| true)), None);
-        assert_eq!(name(index.oldest(&[8; 32], None, |_| true)), None);
+        assert_eq!(name(index.oldest(&[7; 32], Some("zz"), |_| true, Arc::clone)), None);
+        assert_eq!(name(index.oldest(&[8; 32], None, |_| true, Arc::clone)), None);
     }
 
     #[test]
@@ -244,13 +255,13 @@ mod tests {
         assert_eq!(surplus.len(), MOST_HOLDERS);
         // The last one is in the surplus: neither found nor lost.
         let last = format!("{:04}", entries.len() - 1);
-        assert_eq!(name(index.oldest(&[1; 32], Some("ns"), |record| record.name() == last)), None);
+        assert_eq!(name(index.oldest(&[1; 32], Some("ns"), |record| record.name() == last, Arc::clone)), None);
         for (number, gone) in entries.iter().enumerate() {
-            assert_eq!(name(index.oldest(&[1; 32], Some("ns"), |_| true)), Some(format!("{number:04}")));
+            assert_eq!(name(index.oldest(&[1; 32], Some("ns"), |_| true, Arc::clone)), Some(format!("{number:04}")));
             index.remove(gone, &mut surplus);
         }
-        assert_eq!(name(index.oldest(&[1; 32], Some("ns"), |_| true)), None);
-        assert_eq!(name(index.oldest(&[1; 32], None, |_| true)), Some("o".to_owned()));
+        assert_eq!(name(index.oldest(&[1; 32], Some("ns"), |_| true, Arc::clone)), None);
+        assert_eq!(name(index.oldest(&[1; 32], None, |_| true, Arc::clone)), Some("o".to_owned()));
         assert!(surplus.is_empty());
     }
 

@@ -2,10 +2,11 @@
 //!
 //! There may be millions, and between changes nobody needs more of one than its namespace, its labels and its age. So
 //! the strings of the Secret stand one after the other in a single block of memory, each behind its length, and the
-//! Secret is made from them again when its identity is wanted.
+//! identity is made from them when it is wanted.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 use usher_api::{ObjectMeta, RequirementKind, Secret, Selector};
 
@@ -51,8 +52,48 @@ impl Record {
         Self { bytes: writer.bytes.into_boxed_slice() }
     }
 
+    /// What [`Secret::to_identity_json`] says of the Secret.
+    pub(super) fn identity(&self) -> Value {
+        let mut reader = Reader(&self.bytes);
+        let name = reader.text();
+        let namespace = reader.text();
+        let creation_timestamp = reader.optional();
+        let labels = reader.object(|value| utf8(value).to_owned());
+        let uid = reader.optional();
+        let resource_version = reader.optional();
+        let generation = reader.optional().and_then(|generation| generation.parse::<i64>().ok());
+        let secret_type = reader.text();
+        let immutable = reader.optional().map(|immutable| immutable == "t");
+        if reader.optional().is_some() {
+            // Other metadata stand among these.
+            return self.secret().to_identity_json();
+        }
+        let annotations = reader.object(|value| utf8(value).to_owned());
+        let data = reader.object(|value| BASE64_STANDARD.encode(value));
+
+        let text = |text: &str| (!text.is_empty()).then(|| Value::String(text.to_owned()));
+        let metadata = object([
+            ("name", text(name)),
+            ("namespace", text(namespace)),
+            ("uid", uid.and_then(text)),
+            ("resourceVersion", resource_version.and_then(text)),
+            ("generation", generation.filter(|generation| *generation != 0).map(Value::from)),
+            ("creationTimestamp", creation_timestamp.and_then(text)),
+            ("labels", labels),
+            ("annotations", annotations),
+        ]);
+        Value::Object(object([
+            ("kind", text("Secret")),
+            ("apiVersion", text("v1")),
+            ("metadata", Some(Value::Object(metadata))),
+            ("immutable", immutable.map(Value::Bool)),
+            ("data", data),
+            ("type", text(secret_type)),
+        ]))
+    }
+
     /// The Secret again.
-    pub(super) fn secret(&self) -> Secret {
+    fn secret(&self) -> Secret {
         let mut reader = Reader(&self.bytes);
         let name = reader.text().to_owned();
         let namespace = reader.text().to_owned();
@@ -123,11 +164,6 @@ impl Record {
         age(self, other)
             .then_with(|| self.namespace().cmp(other.namespace()))
             .then_with(|| self.name().cmp(other.name()))
-    }
-
-    /// Bytes of the packed strings.
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len()
     }
 
     fn label(&self, name: &str) -> Option<&str> {
@@ -221,9 +257,27 @@ impl<'a> Reader<'a> {
         (0..count).map(|_| (self.text(), self.bytes()))
     }
 
+    /// The pairs as JSON, if there are any.
+    fn object(&mut self, value: impl Fn(&[u8]) -> String) -> Option<Value> {
+        let count = self.length();
+        let mut members = Map::with_capacity(count);
+        for _ in 0..count {
+            let (name, bytes) = (self.text(), self.bytes());
+            members.insert(name.to_owned(), Value::String(value(bytes)));
+        }
+        (count > 0).then_some(Value::Object(members))
+    }
+
     fn texts(&mut self) -> BTreeMap<String, String> {
         self.pairs().map(|(name, value)| (name.to_owned(), utf8(value).to_owned())).collect()
     }
+}
+
+/// The members that there are.
+fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    let mut object = Map::with_capacity(N);
+    object.extend(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    object
 }
 
 fn utf8(bytes: &[u8]) -> &str {
@@ -257,9 +311,18 @@ mod tests {
 
     #[test]
     fn a_secret_survives_packing() {
-        for secret in [full(), Secret::default(), Secret { immutable: Some(true), ..Secret::default() }] {
+        let without_other = ObjectMeta { other: Map::new(), ..full().metadata };
+        for secret in [
+            full(),
+            Secret { metadata: without_other.clone(), ..full() },
+            Secret { metadata: ObjectMeta { generation: Some(0), ..without_other }, ..full() },
+            Secret::default(),
+            Secret { immutable: Some(true), ..Secret::default() },
+        ] {
             let record = Record::new(&secret);
             assert!(record.secret() == secret, "{secret:?}");
+            // The order of members counts, too.
+            assert_eq!(record.identity().to_string(), secret.to_identity_json().to_string());
             assert_eq!(record.name(), secret.metadata.name);
             assert_eq!(record.namespace(), secret.metadata.namespace);
         }

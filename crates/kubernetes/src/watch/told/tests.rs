@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::*;
+use super::{super::item::Item as _, *};
 
 fn auth_config(namespace: &str, name: &str, generation: i64, version: u64) -> Value {
     json!({
@@ -31,6 +31,12 @@ fn secret(name: &str, version: u64) -> Value {
     })
 }
 
+/// As it is read from a line.
+fn item(object: Value) -> SecretItem {
+    let line = json!({"type": "ADDED", "object": object}).to_string();
+    SecretItem::read_line(line.as_bytes()).unwrap().object
+}
+
 /// The batches, in short.
 fn told(told: &mut Told) -> Vec<Vec<String>> {
     let short = |change: &Change| match change {
@@ -53,7 +59,7 @@ fn loaded() -> Told {
     state.auth_configs(Event::Restart);
     state.secrets(Event::Restart);
     state.auth_configs(Event::Listed(vec![auth_config("ns", "a", 1, 1), auth_config("ns", "b", 1, 2)]));
-    state.secrets(Event::Listed(vec![secret("k", 3)]));
+    state.secrets(Event::Listed(vec![item(secret("k", 3))]));
     state.secrets(Event::Complete);
     assert!(!state.is_complete());
     state.auth_configs(Event::Complete);
@@ -66,14 +72,14 @@ fn loaded() -> Told {
 fn only_what_changes_something_is_told() {
     let mut state = loaded();
     state.auth_configs(Event::Changed(auth_config("ns", "a", 1, 10)));
-    state.secrets(Event::Changed(secret("k", 3)));
+    state.secrets(Event::Changed(item(secret("k", 3))));
     assert!(told(&mut state).is_empty(), "a status, and the same again");
     state.auth_configs(Event::Changed(auth_config("ns", "a", 2, 11)));
-    state.secrets(Event::Changed(secret("k", 12)));
+    state.secrets(Event::Changed(item(secret("k", 12))));
     assert_eq!(told(&mut state), [["config a", "secret k"]]);
     state.auth_configs(Event::Deleted(auth_config("ns", "b", 1, 13)));
     state.auth_configs(Event::Deleted(auth_config("ns", "never", 1, 14)));
-    state.secrets(Event::Deleted(secret("k", 15)));
+    state.secrets(Event::Deleted(item(secret("k", 15))));
     assert_eq!(told(&mut state), [["config b gone", "secret k gone"]]);
 }
 
@@ -101,9 +107,9 @@ fn bad_objects_are_told_or_left_out_and_stop_nothing() {
     let mut bad_secret = secret("k", 4);
     bad_secret["data"]["api_key"] = json!("%%%");
     state.auth_configs(Event::Listed(vec![json!(7), json!({"metadata": {"name": "a"}}), bad]));
-    state.secrets(Event::Listed(vec![json!(null), secret("k", 3)]));
+    state.secrets(Event::Listed(vec![item(json!(null)), item(secret("k", 3))]));
     assert_eq!(told(&mut state), [["config bad (bad)", "secret k"]]);
-    state.secrets(Event::Changed(bad_secret));
+    state.secrets(Event::Changed(item(bad_secret)));
     assert_eq!(told(&mut state), [["secret k gone"]]);
 }
 
@@ -114,12 +120,12 @@ fn batches_are_bounded_and_hold_each_object_once_what_is_gone_first() {
     state.auth_configs(Event::Deleted(auth_config("ns", "a", 1, 11)));
     state.auth_configs(Event::Deleted(auth_config("ns", "c", 1, 12)));
     state.named_secret(SecretName::new("ns", "k"), None);
-    state.secrets(Event::Deleted(secret("k", 13)));
+    state.secrets(Event::Deleted(item(secret("k", 13))));
     assert_eq!(
         told(&mut state),
         [vec!["config a gone", "config c"], vec!["config c gone", "secret k gone", "named k false"],]
     );
-    let many = (0..2500).map(|number| secret(&format!("s{number}"), number)).collect();
+    let many = (0..2500).map(|number| item(secret(&format!("s{number}"), number))).collect();
     state.secrets(Event::Listed(many));
     assert!(state.waiting() >= 2500);
     let sizes: Vec<_> = state.take_batches().iter().map(Vec::len).collect();
@@ -135,7 +141,7 @@ fn a_snapshot_counts_where_the_cluster_has_not_spoken() {
         auth_config("ns", "gone", 1, 2),
         auth_config("ns", "newer", 1, 3),
     ]));
-    before.secrets(Event::Listed(vec![secret("k", 4), secret("old", 5)]));
+    before.secrets(Event::Listed(vec![item(secret("k", 4)), item(secret("old", 5))]));
     let mut snapshot = before.take_batches().concat();
     snapshot.push(Change::NamedSecret { name: SecretName::new("ns", "n"), secret: None });
 
@@ -148,7 +154,7 @@ fn a_snapshot_counts_where_the_cluster_has_not_spoken() {
     assert!(!state.is_complete());
 
     state.secrets(Event::Restart);
-    state.secrets(Event::Listed(vec![secret("k", 4)]));
+    state.secrets(Event::Listed(vec![item(secret("k", 4))]));
     state.secrets(Event::Complete);
     state.auth_configs(Event::Restart);
     state.auth_configs(Event::Listed(vec![auth_config("ns", "kept", 1, 40), auth_config("ns", "newer", 2, 30)]));
@@ -183,4 +189,28 @@ fn metadata_that_others_need_is_kept() {
     assert_eq!(metadata.creation_timestamp.as_deref(), Some("2026-01-02T03:04:05Z"));
     assert!(metadata.other.is_empty(), "{:?}", metadata.other);
     assert_eq!(object.document.result.as_ref().unwrap().status, None);
+}
+
+#[test]
+fn it_makes_no_difference_how_a_secret_was_read() {
+    let mut object = secret("k", 3);
+    let sound = item(object.clone());
+    assert!(matches!(sound, SecretItem::Sound(_)), "{sound:?}");
+    let read = |item: SecretItem| {
+        let mut state = Told::default();
+        state.secrets(Event::Changed(item.clone()));
+        state.secrets(Event::Changed(item));
+        match state.take_batches().concat().as_slice() {
+            [Change::LabelledSecret(secret)] => (Secret::clone(secret), state.secrets.len()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(read(sound), read(SecretItem::Other(object.clone())));
+
+    for nameless in [json!(null), json!(""), json!("Not A Name")] {
+        object["metadata"]["name"] = nameless;
+        let mut state = Told::default();
+        state.secrets(Event::Changed(item(object.clone())));
+        assert!(!matches!(state.take_batches().concat().as_slice(), [Change::LabelledSecret(_)]));
+    }
 }
