@@ -1,9 +1,12 @@
 //! Certificates of clients, and the authority that vouches for them.
 
+use anyhow::Context as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+
+use crate::material::Material;
 
 /// What the subject of every client has as `O`.
 pub(crate) const ORGANIZATION: &str = "Bench Inc.";
@@ -16,12 +19,12 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes one with a new key.
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    /// Makes one, with a new certificate for a key that may be kept.
+    pub(crate) fn new(material: &Material) -> anyhow::Result<Self> {
         let mut params = params("Bench CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate()?;
+        let key = key_pair(material, "authority.der")?;
         let pem = params.self_signed(&key)?.pem();
         Ok(Self { issuer: Issuer::new(params, key), pem })
     }
@@ -36,6 +39,12 @@ impl Authority {
         let certificate = params.signed_by(&KeyPair::generate()?, &self.issuer)?;
         Ok(percent_encoded(&certificate.pem()))
     }
+}
+
+/// A key on P-256 that may be kept.
+pub(crate) fn key_pair(material: &Material, name: &str) -> anyhow::Result<KeyPair> {
+    let der = material.get(name, || Ok(KeyPair::generate()?.serialize_der()))?;
+    KeyPair::try_from(der).with_context(|| format!("`{name}` is no key"))
 }
 
 fn params(name: &str) -> CertificateParams {
@@ -70,7 +79,7 @@ mod tests {
 
     #[test]
     fn certificates_are_written_as_gateways_do() {
-        let authority = Authority::new().unwrap();
+        let authority = Authority::new(&Material::default()).unwrap();
         assert!(authority.pem.starts_with("-----BEGIN CERTIFICATE-----\n"));
         let (first, second) = (authority.client(1).unwrap(), authority.client(2).unwrap());
         assert_ne!(first, second);

@@ -29,7 +29,31 @@ pub(crate) fn framed(credential: Credential<'_>) -> Bytes {
 
 /// The same for another host.
 pub(crate) fn framed_for(host: &str, credential: Credential<'_>) -> Bytes {
-    let check = request(host, credential);
+    frame(&request(host, credential))
+}
+
+/// The same with more headers, 60 in all: about 16 KB.
+pub(crate) fn framed_large(credential: Credential<'_>) -> Bytes {
+    let mut check = request(HOST, credential);
+    let http = check.attributes.as_mut().and_then(|attributes| attributes.request.as_mut()?.http.as_mut());
+    if let Some(http) = http {
+        let missing = HEADERS_OF_LARGE.saturating_sub(http.headers.len());
+        http.headers.extend((0..missing).map(|number| (format!("x-bench-{number:02}"), long_value(number))));
+    }
+    frame(&check)
+}
+
+const HEADERS_OF_LARGE: usize = 60;
+
+/// Text that differs from header to header, as long as a session or a token in a header may be.
+fn long_value(number: usize) -> String {
+    const LENGTH: usize = 320;
+    (0..LENGTH / 8)
+        .map(|part| format!("{:08x}", (number * LENGTH + part).wrapping_mul(0x9E37_79B1) & 0xFFFF_FFFF))
+        .collect()
+}
+
+fn frame(check: &CheckRequest) -> Bytes {
     let length = check.encoded_len();
     let mut frame = BytesMut::with_capacity(5 + length);
     frame.put_u8(0);
@@ -158,6 +182,17 @@ mod tests {
         let with_certificate = decode(Credential::Certificate("PEM"));
         assert_eq!(with_certificate.source.unwrap().certificate, "PEM");
         assert_eq!(with_certificate.request.unwrap().http.unwrap().headers.len(), 14);
+    }
+
+    #[test]
+    fn large_checks_have_the_usual_headers_and_more() {
+        let frame = framed_large(Credential::Authorization("APIKEY x"));
+        assert!((16_000..16_700).contains(&(frame.len() - 5)), "{}", frame.len() - 5);
+        let http = CheckRequest::decode(&frame[5..]).unwrap().attributes.unwrap().request.unwrap().http.unwrap();
+        assert_eq!(http.headers.len(), 60);
+        assert_eq!((&*http.headers["authorization"], &*http.headers[":method"]), ("APIKEY x", "GET"));
+        let values: std::collections::HashSet<&String> = http.headers.values().collect();
+        assert!(values.len() >= 58, "{}", values.len());
     }
 
     #[test]

@@ -1,8 +1,18 @@
-//! Who asks: HTTP/2 at the level of frames, in a closed loop. Cheap, so that most of the machine is the server's.
+//! Who asks: HTTP/2 at the level of frames. Cheap, so that most of the machine is the server's.
+//!
+//! ```text
+//!   closed loop   some checks wait for their answer at any time; each answer lets the next one go
+//!   open loop     a fixed number of checks each second, whatever the server does
+//!     schedule      when each is due: its latency counts from then
+//!     timer         wakes for it
+//! ```
+
+mod schedule;
+mod timer;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -17,7 +27,7 @@ use usher_proto::envoy::service::auth::v3::CheckResponse;
 
 use crate::check::{self, status_code};
 use crate::scenario::Questions;
-use crate::statistics::Latencies;
+use crate::statistics::Distribution;
 
 /// How much is asked at a time.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +55,10 @@ pub(crate) struct Outcome {
     /// From the first question to the last answer.
     pub(crate) elapsed: Duration,
     /// One for each check.
-    pub(crate) latencies: Latencies,
+    pub(crate) latencies: Distribution,
+    /// How much later than scheduled checks were sent although nothing but this process held them up: part of their
+    /// latencies. Empty in the closed loop, which has no schedule.
+    pub(crate) late: Distribution,
 }
 
 /// Connections to a server.
@@ -87,42 +100,56 @@ impl Client {
         check::answer(&answer)
     }
 
-    /// Asks; an answer that is not as expected ends it. All answers have come when it returns, and all callbacks.
+    /// Asks in a closed loop; an answer that is not as expected ends it. All answers have come when it returns, and all
+    /// callbacks.
     pub(crate) async fn ask(&self, questions: &Questions, extent: Extent) -> anyhow::Result<Outcome> {
         let asked = Arc::new(AtomicU64::new(0));
-        if let Some(decisions) = &questions.decisions {
-            decisions.clear();
-        }
+        let latencies = Arc::new(Mutex::new(Distribution::default()));
         let template = template()?;
         let start = Instant::now();
         let mut tasks = JoinSet::new();
-        for connection in self.connections.iter().cycle().take(self.in_flight) {
-            let asker = Asker {
-                connection: connection.clone(),
-                template: template.clone(),
-                questions: questions.clone(),
-                extent,
-                asked: Arc::clone(&asked),
-            };
-            tasks.spawn(asker.run(start));
-        }
-        let mut latencies = Latencies::default();
         let all = async {
+            for connection in self.connections.iter().cycle().take(self.in_flight) {
+                let asker = Asker {
+                    connection: connection.clone(),
+                    template: template.clone(),
+                    questions: questions.clone(),
+                    extent,
+                    asked: Arc::clone(&asked),
+                    latencies: Arc::clone(&latencies),
+                };
+                tasks.spawn(asker.run(start));
+            }
             while let Some(ended) = tasks.join_next().await {
-                latencies.append(ended??);
+                ended??;
             }
             anyhow::Ok(())
         };
-        let all = timeout(extent.time + PATIENCE, all).await;
-        if let Some(decisions) = &questions.decisions {
-            let missing = || format!("{} callbacks are missing", decisions.waiting());
-            all.with_context(missing)??;
-            timeout(PATIENCE, decisions.emptied()).await.with_context(missing)??;
-        } else {
-            all.context("the server is silent")??;
-        }
-        Ok(Outcome { elapsed: start.elapsed(), latencies })
+        told_of(questions, extent, all).await.context("the server is silent")??;
+        Ok(Outcome { elapsed: start.elapsed(), latencies: taken(&latencies), late: Distribution::default() })
     }
+}
+
+/// Asks, and waits until whoever is to be told of the decisions was told of all. None: it took too long.
+async fn told_of<T>(
+    questions: &Questions,
+    extent: Extent,
+    asking: impl Future<Output = anyhow::Result<T>>,
+) -> Option<anyhow::Result<T>> {
+    let Some(decisions) = &questions.decisions else { return timeout(extent.time + PATIENCE, asking).await.ok() };
+    decisions.clear();
+    let missing = || format!("{} callbacks are missing", decisions.waiting());
+    let told = async {
+        let asked = timeout(extent.time + PATIENCE, asking).await.with_context(missing)??;
+        timeout(PATIENCE, decisions.emptied()).await.with_context(missing)??;
+        Ok(asked)
+    };
+    Some(told.await)
+}
+
+/// What was gathered, which leaves nothing.
+fn taken(latencies: &Mutex<Distribution>) -> Distribution {
+    std::mem::take(&mut *latencies.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Asks one question after the other.
@@ -133,22 +160,20 @@ struct Asker {
     extent: Extent,
     /// Questions asked by all.
     asked: Arc<AtomicU64>,
+    /// Of all.
+    latencies: Arc<Mutex<Distribution>>,
 }
 
 impl Asker {
-    async fn run(self, start: Instant) -> anyhow::Result<Latencies> {
-        let Self { mut connection, template, questions, extent, asked } = self;
-        let mut latencies = Latencies::default();
+    async fn run(self, start: Instant) -> anyhow::Result<()> {
+        let Self { mut connection, template, questions, extent, asked, latencies } = self;
         let mut now = Instant::now();
         while now.duration_since(start) < extent.time {
             let number = asked.fetch_add(1, Ordering::Relaxed);
             if number >= extent.checks {
                 break;
             }
-            let position = extent.first.wrapping_add(usize::try_from(number)?);
-            let frame =
-                position.checked_rem(questions.frames.len()).and_then(|position| questions.frames.get(position));
-            let frame = frame.context("there are no questions")?.clone();
+            let frame = frame(&questions, extent, number)?;
             if let Some(decisions) = &questions.decisions {
                 decisions.enter().await?;
                 now = Instant::now();
@@ -156,11 +181,18 @@ impl Asker {
             connection = connection.ready().await?;
             check(&mut connection, template.clone(), frame, questions.expected).await?;
             let answered = Instant::now();
-            latencies.push(answered.duration_since(now));
+            latencies.lock().unwrap_or_else(PoisonError::into_inner).push(answered.duration_since(now));
             now = answered;
         }
-        Ok(latencies)
+        Ok(())
     }
+}
+
+/// The question with this number.
+fn frame(questions: &Questions, extent: Extent, number: u64) -> anyhow::Result<Bytes> {
+    let position = extent.first.wrapping_add(usize::try_from(number)?);
+    let frame = position.checked_rem(questions.frames.len()).and_then(|position| questions.frames.get(position));
+    Ok(frame.context("there are no questions")?.clone())
 }
 
 async fn check(
@@ -234,6 +266,7 @@ mod tests {
     use usher_server::{Listener, ListenerSettings, Running};
 
     use super::*;
+    use crate::material::Material;
     use crate::upstream::Upstream;
 
     /// Answers with a code, or not at all.
@@ -274,7 +307,7 @@ mod tests {
     async fn callbacks_are_waited_for() {
         let (running, count) = server(Some(0)).await;
         let client = Client::connect(running.address(), Pace { connections: 1, in_flight: 8 }).await.unwrap();
-        let upstream = Upstream::start().unwrap();
+        let upstream = Upstream::start(&Material::default()).unwrap();
         let decisions = Arc::clone(upstream.decisions());
         let questions = Questions { decisions: Some(Arc::clone(&decisions)), ..Questions::anonymous() };
         let extent = Extent { first: 0, time: Duration::from_secs(60), checks: 3 };

@@ -1,216 +1,176 @@
 //! Rounds: every server is started, warmed up, asked and stopped, then the next; and so on again, so that what else happens on
-//! the machine happens to all of them.
+//! the machine happens to all of them. Servers of the same scenario are asked right after one another, and in every second round
+//! in the opposite order.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
-use crate::cpu;
 use crate::empty::Kind;
-use crate::expected::Expected;
-use crate::load::{Client, Extent, Pace};
-use crate::scenario::{self, Name, Questions, Scenario, Surroundings};
-use crate::server::{Peer, Server};
+use crate::load::Pace;
+use crate::material::Material;
+use crate::options::{Executable, Loads, Peer, Rate};
+use crate::scenario::{self, Name, Surroundings};
+use crate::target::Target;
 use crate::upstream::Upstream;
+use crate::visit::{Sample, Visit};
 
 /// What is measured, and how long.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// This executable; it holds the empty servers.
     pub(crate) own: PathBuf,
-    pub(crate) usher: PathBuf,
+    /// At least one.
+    pub(crate) ushers: Vec<Executable>,
     pub(crate) scenarios: Vec<Name>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) rounds: u32,
-    /// Of each server in each round.
+    /// Of each server in each round, under each load.
     pub(crate) time: Duration,
+    pub(crate) loads: Loads,
     pub(crate) pace: Pace,
+    pub(crate) rate: Rate,
 }
 
-/// What was measured of one server.
+impl Plan {
+    /// Whether what is to be measured can be.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let of_closed_loop = matches!(self.rate, Rate::Share(_));
+        ensure!(
+            self.loads != Loads::Open || !of_closed_loop,
+            "a share as `--rate` needs the closed loop, whose rate it is a share of"
+        );
+        for peer in &self.peers {
+            let measured = peer.scenarios.iter().any(|name| self.scenarios.contains(name));
+            ensure!(measured, "`{}` serves none of the scenarios that are measured", peer.name);
+        }
+        Ok(())
+    }
+}
+
+/// What was measured of one server in one scenario.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) name: String,
+    /// What is asked.
+    pub(crate) scenario: String,
+    /// Who is asked.
+    pub(crate) server: String,
+    /// Position of the row of the empty stock server that is asked the like; that of the empty listener follows it.
+    pub(crate) floor: usize,
     /// One for each round; none where the server did not answer as expected.
     pub(crate) samples: Vec<Option<Sample>>,
 }
 
-/// What was measured in one round. Times of the CPU are for each check.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    /// None if the process is not known.
-    pub(crate) server: Option<Duration>,
-    /// Of the load generator.
-    pub(crate) client: Duration,
-    /// Of everything else on the machine: the share of all cores that it used meanwhile, from 0 to 1.
-    pub(crate) others: f64,
-    pub(crate) checks_per_second: f64,
-    pub(crate) median_latency: Duration,
-    /// Of 99 of 100 checks.
-    pub(crate) high_latency: Duration,
-}
-
-/// Measures. The first two rows are the empty servers, [`Kind::Stock`] and [`Kind::Listener`].
-pub(crate) async fn run(plan: &Plan) -> anyhow::Result<Vec<Row>> {
-    let surroundings = Surroundings::start()?;
-    let mut targets = vec![Target::Empty(Kind::Stock), Target::Empty(Kind::Listener)];
-    for name in &plan.scenarios {
-        targets.push(Target::Usher(scenario::scenario(*name, &surroundings)?));
-    }
-    targets.extend(plan.peers.iter().map(Target::Peer));
-
-    let mut rows: Vec<Row> = targets.iter().map(|target| Row { name: target.name(), samples: Vec::new() }).collect();
+/// Measures. The rows of a scenario follow one another, the first executable first.
+pub(crate) async fn run(plan: &Plan, material: Material) -> anyhow::Result<Vec<Row>> {
+    let surroundings = Surroundings::start(material)?;
+    let (groups, mut rows) = groups(plan, &surroundings)?;
     for round in 1..=plan.rounds {
-        for (target, row) in targets.iter().zip(&mut rows) {
-            let sample = match measure(plan, target, &surroundings.upstream).await {
-                Ok(sample) => {
-                    eprintln!("round {round}, {}: {:.0} checks/s", row.name, sample.checks_per_second);
-                    Some(sample)
-                }
-                // The others can be measured all the same.
-                Err(error) => {
-                    eprintln!("round {round}, {}: failed: {error:#}", row.name);
-                    None
-                }
-            };
-            row.samples.push(sample);
+        let mut rows = rows.iter_mut();
+        for group in &groups {
+            for (target, sample) in group.iter().zip(turn(plan, group, round, &surroundings.upstream).await) {
+                let (scenario, server) = target.name();
+                let sample = match sample {
+                    Ok(sample) => {
+                        eprintln!("round {round}, {scenario}, {server}: {}", told(&sample));
+                        Some(sample)
+                    }
+                    // The others can be measured all the same.
+                    Err(error) => {
+                        eprintln!("round {round}, {scenario}, {server}: failed: {error:#}");
+                        None
+                    }
+                };
+                rows.next().context("there is a row for each target")?.samples.push(sample);
+            }
         }
     }
     Ok(rows)
 }
 
-/// A server to measure.
-enum Target<'a> {
-    Empty(Kind),
-    Usher(Scenario),
-    Peer(&'a Peer),
+fn told(sample: &Sample) -> String {
+    let ready = Some(format!("ready in {:.1} s", sample.ready.as_secs_f64()));
+    let closed = sample.closed.map(|figures| format!("{:.0} checks/s", figures.checks_per_second));
+    let p999 = |name: &str, latency: Duration| format!("p99.9{name} of {:.2} ms", latency.as_secs_f64() * 1e3);
+    let open = sample.open.map(|figures| p999("", figures.latency.p999));
+    let changing = sample.changing.map(|figures| p999(" with changes", figures.latency.p999));
+    [ready, closed, open, changing].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-impl Target<'_> {
-    fn name(&self) -> String {
-        match self {
-            Self::Empty(kind) => format!("(empty, {})", kind.word()),
-            Self::Usher(scenario) => scenario.name.word(),
-            Self::Peer(peer) => peer.name.clone(),
-        }
+/// Targets of one scenario each, and the rows of all of them in this order.
+fn groups<'a>(plan: &'a Plan, surroundings: &Surroundings) -> anyhow::Result<(Vec<Vec<Target<'a>>>, Vec<Row>)> {
+    let empty = |large| [Kind::Stock, Kind::Listener].map(|kind| Target::Empty { kind, large }).into();
+    let mut groups: Vec<Vec<Target<'a>>> = vec![empty(false)];
+    if plan.scenarios.iter().any(|name| name.is_large()) {
+        groups.push(empty(true));
     }
-
-    fn questions(&self) -> Questions {
-        match self {
-            Self::Usher(scenario) => scenario.questions.clone(),
-            Self::Empty(_) | Self::Peer(_) => Questions::anonymous(),
-        }
+    for name in &plan.scenarios {
+        let scenario = Arc::new(scenario::scenario(*name, surroundings)?);
+        let ushers = plan.ushers.iter().map(|usher| Target::Usher(usher, Arc::clone(&scenario)));
+        let peers = plan.peers.iter().filter(|peer| peer.scenarios.contains(name));
+        let peers = peers.map(|peer| Target::Peer(peer, Arc::clone(&scenario)));
+        groups.push(ushers.chain(peers).collect());
     }
-
-    /// Asks something twice, and looks at all of the answers.
-    async fn verify(&self, client: &Client) -> anyhow::Result<()> {
-        let Self::Usher(Scenario { expected, questions, .. }) = self else { return Ok(()) };
-        if matches!(expected, Expected::Code) {
-            return Ok(());
-        }
-        let frame = questions.frames.first().context("there are no questions")?;
-        expected.verify([client.answer(frame).await?, client.answer(frame).await?])
-    }
-
-    fn start(&self, plan: &Plan) -> anyhow::Result<Server> {
-        match self {
-            Self::Empty(kind) => Server::start_empty(&plan.own, *kind),
-            Self::Usher(scenario) => Server::start_usher(&plan.usher, &scenario.configuration),
-            Self::Peer(peer) => Ok(Server::peer(peer)),
-        }
-    }
-}
-
-/// How long a server may take until it answers as expected.
-const START: Duration = Duration::from_secs(60);
-
-/// How long a server is asked before it is measured, and how many questions that are asked once may be used up for it.
-const WARM_UP: Duration = Duration::from_secs(1);
-const WARM_UP_ONCE: u16 = 1000;
-
-async fn measure(plan: &Plan, target: &Target<'_>, upstream: &Upstream) -> anyhow::Result<Sample> {
-    let questions = target.questions();
-    let mut server = target.start(plan)?;
-    let client = answering(&mut server, plan.pace, &questions).await?;
-
-    target.verify(&client).await?;
-
-    // A question that is asked once is for the warm-up or for the measurement; the first was used to see whether it answers.
-    let (warm_up, measured) = if questions.once {
-        let all = u64::try_from(questions.frames.len())?;
-        let warm_up = u64::from(WARM_UP_ONCE).min(all / 4);
-        (warm_up, all - warm_up - 1)
-    } else {
-        (u64::MAX, u64::MAX)
+    let row = |target: &Target<'_>| {
+        let (scenario, server) = target.name();
+        let large = match target {
+            Target::Empty { large, .. } => *large,
+            Target::Usher(_, scenario) | Target::Peer(_, scenario) => scenario.name.is_large(),
+        };
+        Row { scenario, server, floor: if large { 2 } else { 0 }, samples: Vec::new() }
     };
-    client.ask(&questions, Extent { first: 1, time: WARM_UP, checks: warm_up }).await?;
-    let first = if questions.once { 1 + usize::try_from(warm_up)? } else { 0 };
-
-    let accounts_asked = upstream.accounts_asked();
-    let before = Times::now(&server)?;
-    let outcome = client.ask(&questions, Extent { first, time: plan.time, checks: measured }).await;
-    let after = Times::now(&server)?;
-    server.ended()?;
-    let mut outcome = outcome?;
-    target.verify(&client).await?;
-    // All of them were fetched during the warm-up, and are to be kept.
-    match upstream.accounts_asked().saturating_sub(accounts_asked) {
-        0 => {}
-        fetched => anyhow::bail!("metadata was fetched {fetched} times while measured"),
-    }
-
-    let checks = u32::try_from(outcome.latencies.len())?;
-    let each = |used: Duration| used.checked_div(checks).context("nothing was answered");
-    let server_time = after.server.zip(before.server).map(|(after, before)| after.saturating_sub(before));
-    let client_time = after.client.saturating_sub(before.client);
-    let machine = after.machine.saturating_sub(before.machine);
-    let others = machine.saturating_sub(client_time).saturating_sub(server_time.unwrap_or_default());
-    let seconds = outcome.elapsed.as_secs_f64();
-    Ok(Sample {
-        server: server_time.map(each).transpose()?,
-        client: each(client_time)?,
-        others: others.as_secs_f64() / (seconds * f64::from(u32::try_from(cpu::cores())?)),
-        checks_per_second: f64::from(checks) / seconds,
-        median_latency: outcome.latencies.percentile(50).context("nothing was answered")?,
-        high_latency: outcome.latencies.percentile(99).context("nothing was answered")?,
-    })
+    let rows = groups.iter().flatten().map(row).collect();
+    Ok((groups, rows))
 }
 
-/// Connects as soon as the server answers the first question as expected.
-async fn answering(server: &mut Server, pace: Pace, questions: &Questions) -> anyhow::Result<Client> {
-    let start = Instant::now();
-    loop {
-        let attempt = async {
-            let client = Client::connect(server.address, pace).await?;
-            client.ask(questions, Extent { first: 0, time: START, checks: 1 }).await?;
-            anyhow::Ok(client)
-        };
-        let error = match attempt.await {
-            Ok(client) => return Ok(client),
-            Err(error) => error,
-        };
-        server.ended()?;
-        if start.elapsed() > START {
-            return Err(error.context(format!("the server does not answer as expected; it said: `{}`", server.said())));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+/// One round of the servers of a scenario: all in the closed loop, then all in the open loop.
+async fn turn<'a>(
+    plan: &'a Plan,
+    targets: &'a [Target<'a>],
+    round: u32,
+    upstream: &'a Upstream,
+) -> Vec<anyhow::Result<Sample>> {
+    let backwards = round.is_multiple_of(2);
+    let ordered: Vec<&Target<'_>> = if backwards { targets.iter().rev().collect() } else { targets.iter().collect() };
+    let mut visits = Vec::new();
+    for target in ordered {
+        visits.push(closed(plan, target, upstream).await);
     }
+    let reached = visits.iter().flatten().filter_map(|(_, sample)| Some(sample.closed?.checks_per_second));
+    let slowest = reached.reduce(f64::min);
+    let mut samples = Vec::new();
+    for visit in visits {
+        samples.push(match visit {
+            Ok((visit, sample)) => open(plan, visit, sample, slowest).await,
+            Err(error) => Err(error),
+        });
+    }
+    if backwards {
+        samples.reverse();
+    }
+    samples
 }
 
-/// CPU times, so far.
-struct Times {
-    server: Option<Duration>,
-    client: Duration,
-    machine: Duration,
+async fn closed<'a>(
+    plan: &'a Plan,
+    target: &'a Target<'a>,
+    upstream: &'a Upstream,
+) -> anyhow::Result<(Visit<'a>, Sample)> {
+    let mut visit = Visit::start(plan, target, upstream).await?;
+    let mut sample = Sample { ready: visit.ready, ..Sample::default() };
+    if plan.loads.closed() {
+        sample.closed = Some(visit.closed().await?);
+    }
+    Ok((visit, sample))
 }
 
-impl Times {
-    fn now(server: &Server) -> anyhow::Result<Self> {
-        Ok(Self {
-            server: server.process.map(cpu::of_process).transpose()?,
-            client: cpu::of_process(std::process::id())?,
-            machine: cpu::of_machine()?,
-        })
+async fn open(plan: &Plan, mut visit: Visit<'_>, mut sample: Sample, slowest: Option<f64>) -> anyhow::Result<Sample> {
+    if plan.loads.open() {
+        let rate = plan.rate.with(slowest).context("the closed loop was too slow to ask a share of it")?;
+        let (calm, changing) = visit.open(rate).await?;
+        sample = Sample { open: Some(calm), changing, ..sample };
     }
+    Ok(Sample { memory: visit.memory()?, ..sample })
 }

@@ -3,15 +3,16 @@
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::str::FromStr;
 use std::{fs, io};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::empty::Kind;
+use crate::options::Peer;
+use crate::scenario::Configuration;
 
 /// A server that runs.
 pub(crate) struct Server {
@@ -51,11 +52,11 @@ impl Server {
     }
 
     /// Starts `usher serve` with a configuration.
-    pub(crate) fn start_usher(usher: &Path, configuration: &str) -> anyhow::Result<Self> {
+    pub(crate) fn start_usher(usher: &Path, configuration: &Configuration) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let config = folder.path().join("config");
+        let config = config_of(&folder);
         fs::create_dir(&config)?;
-        fs::write(config.join("bench.yaml"), configuration)?;
+        configuration.write(&config)?;
         let port = free_port()?;
         let mut command = clean(usher);
         command.arg("serve").arg("--config").arg(&config).args(ports(port, "0"));
@@ -82,6 +83,11 @@ impl Server {
         Self { address: peer.address, process: peer.process, started: None }
     }
 
+    /// The folder that it reads its configuration from; none if it does not, or was not started here.
+    pub(crate) fn configuration(&self) -> Option<PathBuf> {
+        self.started.as_ref()?.folder.as_ref().map(config_of)
+    }
+
     /// Whether it ended, with what it said last.
     pub(crate) fn ended(&mut self) -> anyhow::Result<()> {
         let Some(started) = &mut self.started else { return Ok(()) };
@@ -101,11 +107,16 @@ impl Server {
     }
 }
 
+/// Where the configuration is in the folder of a server; beside it is room for files that are not yet part of it.
+fn config_of(folder: &TempDir) -> PathBuf {
+    folder.path().join("config")
+}
+
 /// A child process with its files; both are gone when it is dropped.
 struct Started {
     child: Child,
     errors: tempfile::NamedTempFile,
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 impl Started {
@@ -115,7 +126,7 @@ impl Started {
             .stderr(errors.reopen()?)
             .spawn()
             .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
-        Ok(Self { child, errors, _folder: folder })
+        Ok(Self { child, errors, folder })
     }
 }
 
@@ -169,45 +180,9 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// A server that was started by somebody else: `NAME=ADDRESS[@PROCESS]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Peer {
-    pub(crate) name: String,
-    pub(crate) address: SocketAddr,
-    pub(crate) process: Option<u32>,
-}
-
-impl FromStr for Peer {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, rest) = text.split_once('=').ok_or("expected NAME=ADDRESS[@PROCESS]")?;
-        let (address, process) = match rest.split_once('@') {
-            None => (rest, None),
-            Some((address, process)) => {
-                (address, Some(process.parse().map_err(|_| format!("`{process}` is not a process id"))?))
-            }
-        };
-        let address =
-            address.parse().map_err(|_| format!("`{address}` is not an address such as `127.0.0.1:50051`"))?;
-        Ok(Self { name: name.to_owned(), address, process })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn peers_are_read() {
-        let address: SocketAddr = ([127, 0, 0, 1], 5).into();
-        let peer = |process| Ok(Peer { name: "other".to_owned(), address, process });
-        assert_eq!("other=127.0.0.1:5".parse(), peer(None));
-        assert_eq!("other=127.0.0.1:5@77".parse(), peer(Some(77)));
-        for wrong in ["", "other", "other=", "other=127.0.0.1", "other=127.0.0.1:5@", "other=127.0.0.1:5@x"] {
-            assert!(wrong.parse::<Peer>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_server_that_ends_says_why_and_a_running_one_is_stopped() {

@@ -1,34 +1,76 @@
-//! Who issues tokens: with a key of its own and a server of the key set, or with a shared secret.
+//! Who issues tokens: with keys of its own and a server of the key set, or with a shared secret.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-/// Signs tokens with RS256 and a key of its own.
+use crate::material::Material;
+
+/// Signs tokens with keys of its own.
 pub(crate) struct Issuer {
-    key: RsaKeyPair,
+    rsa: RsaKeyPair,
+    p256: EcdsaKeyPair,
     key_set_url: String,
 }
 
+/// How a token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    /// RSA with 2048 bits, PKCS #1 v1.5.
+    Rs256,
+    /// ECDSA on P-256.
+    Es256,
+}
+
+impl Algorithm {
+    /// The claim `alg`, which is also the id of the key.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+        }
+    }
+}
+
 impl Issuer {
-    /// Makes a key of 2048 bits and serves its public part on the loopback address for as long as this process runs.
-    pub(crate) fn start() -> anyhow::Result<Self> {
-        let key = RsaKeyPair::generate(KeySize::Rsa2048).ok().context("cannot make a key")?;
-        let modulus = modulus(&key).context("the public key has an unknown form")?;
-        let key_set = json!({"keys": [{
-            "kty": "RSA", "alg": "RS256", "use": "sig", "kid": KEY_ID, "n": BASE64.encode(modulus), "e": "AQAB",
-        }]});
-        let address = serve(key_set.to_string()).context("cannot serve the key set")?;
-        Ok(Self { key, key_set_url: format!("http://{address}/keys") })
+    /// Serves the public parts of the keys on the loopback address for as long as this process runs.
+    pub(crate) fn start(material: &Material) -> anyhow::Result<Self> {
+        let rsa = material.get("issuer-rsa.der", || {
+            let key = RsaKeyPair::generate(KeySize::Rsa2048).ok().context("cannot make a key")?;
+            let der: Pkcs8V1Der<'_> = key.as_der().ok().context("cannot write a key")?;
+            Ok(der.as_ref().to_vec())
+        })?;
+        let rsa = RsaKeyPair::from_pkcs8(&rsa).ok().context("`issuer-rsa.der` is no key")?;
+        let p256 = material.get("issuer-p256.der", || {
+            let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+            Ok(made.ok().context("cannot make a key")?.as_ref().to_vec())
+        })?;
+        let p256 = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &p256);
+        let p256 = p256.ok().context("`issuer-p256.der` is no key")?;
+
+        let modulus = modulus(&rsa).context("the public key has an unknown form")?;
+        // A point that is not compressed (SEC 1 section 2.3.3): two coordinates.
+        let point = p256.public_key().as_ref().strip_prefix(&[4]).and_then(|point| point.split_at_checked(32));
+        let (x, y) = point.context("the public key has an unknown form")?;
+        let (x, y) = (BASE64.encode(x), BASE64.encode(y));
+        let key_set = json!({"keys": [
+            {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "RS256", "n": BASE64.encode(modulus), "e": "AQAB"},
+            {"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "ES256", "x": x, "y": y},
+        ]});
+        let listener = material.listen("issuer-port")?;
+        let address = listener.local_addr()?;
+        serve(listener, key_set.to_string());
+        Ok(Self { rsa, p256, key_set_url: format!("http://{address}/keys") })
     }
 
     /// Where the key set is.
@@ -36,16 +78,15 @@ impl Issuer {
         &self.key_set_url
     }
 
-    /// Tokens that differ, valid for a day. Signing takes most of a millisecond each, so all cores do it.
-    pub(crate) fn tokens(&self, number: usize) -> anyhow::Result<Vec<String>> {
+    /// Tokens that differ, valid for a day. Signing with RSA takes most of a millisecond each, so all cores do it.
+    pub(crate) fn tokens(&self, algorithm: Algorithm, number: usize) -> anyhow::Result<Vec<String>> {
         let now = now()?;
         let numbers: Vec<usize> = (0..number).collect();
         let share = number.div_ceil(crate::cpu::cores()).max(1);
+        let token = |number: &usize| self.token(algorithm, *number, now);
         std::thread::scope(|scope| {
-            let threads: Vec<_> = numbers
-                .chunks(share)
-                .map(|share| scope.spawn(move || share.iter().map(|number| self.token(*number, now)).collect()))
-                .collect();
+            let threads: Vec<_> =
+                numbers.chunks(share).map(|share| scope.spawn(move || share.iter().map(token).collect())).collect();
             let mut tokens = Vec::with_capacity(number);
             for thread in threads {
                 let part: anyhow::Result<Vec<String>> =
@@ -56,18 +97,21 @@ impl Issuer {
         })
     }
 
-    fn token(&self, number: usize, now: u64) -> anyhow::Result<String> {
-        let message = message(&json!({"alg": "RS256", "typ": "JWT", "kid": KEY_ID}), &claims(number, now));
-        let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
-            .ok()
-            .context("cannot sign")?;
-        Ok(format!("{message}.{}", BASE64.encode(signature)))
+    fn token(&self, algorithm: Algorithm, number: usize, now: u64) -> anyhow::Result<String> {
+        let header = json!({"alg": algorithm.word(), "typ": "JWT", "kid": algorithm.word()});
+        let message = message(&header, &claims(number, now));
+        let random = SystemRandom::new();
+        let signature = match algorithm {
+            Algorithm::Rs256 => {
+                let mut signature = vec![0; self.rsa.public_modulus_len()];
+                let signed = self.rsa.sign(&RSA_PKCS1_SHA256, &random, message.as_bytes(), &mut signature);
+                signed.map(|()| BASE64.encode(signature))
+            }
+            Algorithm::Es256 => self.p256.sign(&random, message.as_bytes()).map(|signature| BASE64.encode(signature)),
+        };
+        Ok(format!("{message}.{}", signature.ok().context("cannot sign")?))
     }
 }
-
-const KEY_ID: &str = "bench-1";
 
 /// What signs tokens with HS256.
 pub(crate) const SHARED_SECRET: &str = "as many bytes as SHA-256 makes..";
@@ -122,16 +166,13 @@ fn modulus(key: &RsaKeyPair) -> Option<Vec<u8>> {
 }
 
 /// Answers every HTTP request with one document.
-fn serve(document: String) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = listener.local_addr()?;
+fn serve(listener: TcpListener, document: String) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // Who does not wait for the answer does not get one.
             let _ = answer(stream, &document);
         }
     });
-    Ok(address)
 }
 
 fn answer(mut stream: TcpStream, document: &str) -> io::Result<()> {
@@ -155,7 +196,9 @@ fn answer(mut stream: TcpStream, document: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    };
 
     use super::*;
 
@@ -171,25 +214,51 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_verified_by_the_key_that_is_served() {
-        let issuer = Issuer::start().unwrap();
+    fn tokens_are_verified_by_the_keys_that_are_served() {
+        let issuer = Issuer::start(&Material::default()).unwrap();
         let address = issuer.key_set_url().strip_prefix("http://").unwrap().strip_suffix("/keys").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"GET /keys HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let key_set: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
-        let key = &key_set["keys"][0];
-        let part = |name: &str| BASE64.decode(key[name].as_str().unwrap()).unwrap();
-        let key = RsaPublicKeyComponents { n: part("n"), e: part("e") };
+        let part = |key: usize, name: &str| BASE64.decode(key_set["keys"][key][name].as_str().unwrap()).unwrap();
+        let rsa = RsaPublicKeyComponents { n: part(0, "n"), e: part(0, "e") };
+        let point = [&[4][..], &part(1, "x"), &part(1, "y")].concat();
+        let p256 = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
 
-        let tokens = issuer.tokens(5).unwrap();
-        assert_eq!(tokens.len(), 5);
-        for (position, token) in tokens.iter().enumerate() {
-            assert!(!tokens[..position].contains(token));
-            let (message, signature) = token.rsplit_once('.').unwrap();
-            let signature = BASE64.decode(signature).unwrap();
-            key.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature).unwrap();
+        for algorithm in [Algorithm::Rs256, Algorithm::Es256] {
+            let tokens = issuer.tokens(algorithm, 5).unwrap();
+            assert_eq!(tokens.len(), 5);
+            for (position, token) in tokens.iter().enumerate() {
+                assert!(!tokens[..position].contains(token));
+                let (message, signature) = token.rsplit_once('.').unwrap();
+                let header: Value =
+                    serde_json::from_slice(&BASE64.decode(message.split_once('.').unwrap().0).unwrap()).unwrap();
+                assert_eq!((&header["alg"], &header["kid"]), (&algorithm.word().into(), &algorithm.word().into()));
+                let signature = BASE64.decode(signature).unwrap();
+                match algorithm {
+                    Algorithm::Rs256 => {
+                        rsa.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature).unwrap();
+                    }
+                    Algorithm::Es256 => p256.verify(message.as_bytes(), &signature).unwrap(),
+                }
+            }
         }
+    }
+
+    #[test]
+    fn kept_keys_sign_again() {
+        let folder = tempfile::tempdir().unwrap();
+        // Each in a folder of its own, for the port is taken as long as this process runs.
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        let one = Issuer::start(&Material::kept(Some(first.clone())).unwrap()).unwrap();
+        std::fs::create_dir(&second).unwrap();
+        for name in ["issuer-rsa.der", "issuer-p256.der"] {
+            std::fs::copy(first.join(name), second.join(name)).unwrap();
+        }
+        let other = Issuer::start(&Material::kept(Some(second)).unwrap()).unwrap();
+        assert_eq!(one.rsa.public_key().as_ref(), other.rsa.public_key().as_ref());
+        assert_eq!(one.p256.public_key().as_ref(), other.p256.public_key().as_ref());
     }
 }

@@ -1,6 +1,6 @@
 //! A service that some scenarios call: it knows accounts, and is told of decisions. Part of this process, on a thread of its own.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::check::PATH;
+use crate::material::Material;
 
 /// Answers over HTTP/1.1, on the loopback address, for as long as this process runs.
 pub(crate) struct Upstream {
@@ -25,9 +26,9 @@ struct Seen {
 }
 
 impl Upstream {
-    /// Starts it on a free port.
-    pub(crate) fn start() -> anyhow::Result<Self> {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// Starts it.
+    pub(crate) fn start(material: &Material) -> anyhow::Result<Self> {
+        let listener = material.listen("upstream-port")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let seen = Arc::new(Seen { accounts: AtomicU64::new(0), decisions: Arc::new(Window::new()) });
@@ -211,7 +212,7 @@ mod tests {
 
     #[test]
     fn accounts_are_counted() {
-        let upstream = Upstream::start().unwrap();
+        let upstream = Upstream::start(&Material::default()).unwrap();
         assert!(upstream.accounts_url().ends_with("/accounts/"));
         let answers = ask(&upstream, &"GET /accounts/key-3 HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2));
         assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
@@ -224,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn decisions_make_room_if_they_are_as_expected() {
-        let upstream = Upstream::start().unwrap();
+        let upstream = Upstream::start(&Material::default()).unwrap();
         let window = upstream.decisions();
         window.enter().await.unwrap();
         window.enter().await.unwrap();
