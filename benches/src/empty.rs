@@ -48,7 +48,9 @@ pub(crate) fn serve(kind: Kind) -> anyhow::Result<()> {
             Kind::Listener => {
                 let listener = Listener::bind(ListenerSettings::new(free)).await?;
                 announce(listener.address())?;
-                let running = listener.serve_http2(AuthorizationServer::new(Empty), Http2Settings::default());
+                // As for checks.
+                let settings = Http2Settings { date_header: false, ..Http2Settings::default() };
+                let running = listener.serve_http2(AuthorizationServer::new(Empty), settings);
                 std::future::pending::<()>().await;
                 drop(running);
             }

@@ -147,6 +147,15 @@ impl Program {
         Self::shared(&KNOWN, source, |_| Ok(()))
     }
 
+    /// As [`expression`](Self::expression), for a text that a request brought: it is not shared, so that requests cannot fill
+    /// what all share.
+    ///
+    /// # Errors
+    /// As [`expression`](Self::expression).
+    pub fn expression_of_request(source: &str) -> Result<Self, ParseError> {
+        Self::compile(source, Environment::of_auth_configs(), |_| Ok(())).map(|compiled| compiled.program)
+    }
+
     /// An expression that must be boolean, or of a type that is known only at run time.
     ///
     /// # Errors

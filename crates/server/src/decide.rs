@@ -41,6 +41,8 @@ impl Call<'_> {
 /// Asks for a verdict and returns one, whatever happens.
 pub(crate) async fn guarded<D: Decide>(decide: &D, request: Arc<Request>, call: Call<'_>) -> Verdict {
     if call.is_late() {
+        let id = &*request.parts().id;
+        tracing::warn!("request id" = id, "the deadline of a check had passed before it could be decided");
         return late();
     }
     let decision = AssertUnwindSafe(async { decide.decide(request, call).await }).catch_unwind();

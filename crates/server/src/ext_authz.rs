@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tonic::Status;
 use usher_engine::Verdict;
 use usher_proto::envoy::service::auth::v3::CheckResponse;
 
 pub(crate) use self::attributes::made_up_id;
 use crate::answer::Answer;
 use crate::decide::{Call, Decide, guarded};
-use crate::grpc::Services;
+use crate::grpc::{Services, TooLong};
 use crate::listener::{Http2Settings, Listener, Running};
 use crate::{Metrics, Readiness, Tracing};
 use usher_telemetry::Call as Traced;
@@ -48,7 +47,8 @@ pub fn serve<D: Decide>(
 ) -> Running {
     let authorization = ExtAuthz { decide, metrics: Arc::clone(&metrics), settings };
     let services = Arc::new(Services::new(authorization, readiness, metrics));
-    listener.serve_http2(tower::service_fn(move |call| Arc::clone(&services).answer(call)), Http2Settings::default())
+    let settings = Http2Settings { date_header: false, ..Http2Settings::default() };
+    listener.serve_http2(tower::service_fn(move |call| Arc::clone(&services).answer(call)), settings)
 }
 
 /// The service `envoy.service.auth.v3.Authorization`.
@@ -59,29 +59,35 @@ pub(crate) struct ExtAuthz<D> {
 }
 
 impl<D: Decide> ExtAuthz<D> {
-    /// Answers the method `Check`: a message, `CheckRequest`, that came with these headers at that time.
+    /// Answers the method `Check`: a message, `CheckRequest`, that came with these headers. What cannot be read as such a
+    /// message is denied: told that the call failed, a gateway may let the request pass, and clients may have had a hand in it.
     pub(crate) async fn check(
         &self,
         headers: &HeaderMap,
-        message: Bytes,
-        received: Instant,
-    ) -> Result<CheckResponse, Status> {
-        let request = attributes::request(&message).map_err(|error| {
-            tracing::warn!(%error, "a check cannot be read");
-            Status::internal(format!("the check cannot be read: {error}"))
-        })?;
+        message: Result<Bytes, TooLong>,
+        deadline: Option<Instant>,
+    ) -> CheckResponse {
+        let request = match &message {
+            Ok(message) => attributes::request(message).map_err(|error| error.0),
+            Err(TooLong) => Err("it is too long"),
+        };
         // What is needed of it was copied.
         drop(message);
         let mut traced = self.settings.tracing.grpc_check(headers);
         traced.begin_check("Check");
-        let Some(mut request) = request else {
-            return Ok(self.answer(Verdict::invalid(), "", &mut traced));
+        let mut request = match request {
+            Ok(Some(request)) => request,
+            Ok(None) => return self.answer(Verdict::invalid(), "", &mut traced),
+            Err(error) => {
+                tracing::info!(error, "a check cannot be read");
+                return self.answer(Verdict::invalid(), "", &mut traced);
+            }
         };
         traced.set_request(&mut request);
         let request = Arc::new(request);
-        let call = Call { deadline: self.deadline(received, headers), headers };
+        let call = Call { deadline, headers };
         let verdict = guarded(&*self.decide, Arc::clone(&request), call).await;
-        Ok(self.answer(verdict, &request.parts().id, &mut traced))
+        self.answer(verdict, &request.parts().id, &mut traced)
     }
 
     fn answer(&self, verdict: Verdict, id: &str, traced: &mut Traced) -> CheckResponse {
@@ -92,8 +98,9 @@ impl<D: Decide> ExtAuthz<D> {
 }
 
 impl<D> ExtAuthz<D> {
-    /// The smaller of the caller's deadline and our own limit.
-    fn deadline(&self, received: Instant, headers: &http::HeaderMap) -> Option<Instant> {
+    /// When an answer to a call that came then, with these headers, is worth nothing any more: the smaller of the caller's
+    /// deadline and our own limit.
+    pub(crate) fn deadline(&self, received: Instant, headers: &HeaderMap) -> Option<Instant> {
         let callers = headers.get("grpc-timeout").and_then(|value| grpc_timeout(value.as_bytes()));
         // The answer has to be there in time, not just on its way.
         let callers = callers.map(|timeout| timeout - (timeout / 20).min(Duration::from_millis(10)));

@@ -21,7 +21,7 @@ use usher_proto::grpc::health::v1::health_check_response::ServingStatus;
 use usher_proto::grpc::health::v1::health_server::{Health, HealthServer};
 use usher_proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 
-pub(crate) use self::message::Body;
+pub(crate) use self::message::{Body, TooLong};
 use crate::decide::Decide;
 use crate::ext_authz::{ExtAuthz, MAX_MESSAGE_BYTES};
 use crate::metrics::{GrpcMethod, InFlight};
@@ -72,8 +72,9 @@ impl<D: Decide> Services<D> {
     async fn check(&self, call: Request<Incoming>, in_flight: &InFlight) -> Result<Body, Status> {
         let (parts, body) = call.into_parts();
         message::is_readable(&parts.headers)?;
-        let message = message::read(body, MAX_MESSAGE_BYTES).await?;
-        let answer = self.authorization.check(&parts.headers, message, in_flight.started()).await?;
+        let deadline = self.authorization.deadline(in_flight.started(), &parts.headers);
+        let message = message::read(body, MAX_MESSAGE_BYTES, deadline).await?;
+        let answer = self.authorization.check(&parts.headers, message, deadline).await;
         message::body(&answer)
     }
 }

@@ -76,7 +76,7 @@ impl Expressions {
         if let Some(known) = self.0.get(source) {
             return known;
         }
-        let program = match catch_unwind(AssertUnwindSafe(|| Program::expression(source))) {
+        let program = match catch_unwind(AssertUnwindSafe(|| Program::expression_of_request(source))) {
             Ok(Ok(program)) => Some(program),
             Ok(Err(error)) => {
                 tracing::debug!(expression = source, %error, "the expression of a metric label is invalid");

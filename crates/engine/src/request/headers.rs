@@ -51,14 +51,14 @@ impl Headers {
         self.entries.is_empty()
     }
 
-    /// Sets a header in place of any of that name. Many at once are collected, or extended with.
+    /// Sets a header in place of any of that name, which is given in lower case. Many at once are collected, or extended with.
     pub fn insert(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) {
         self.extend([(name, value)]);
     }
 
-    /// Bytes of all names and values together.
+    /// The memory that they hold, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.text.len() + self.entries.len() * size_of::<Entry>()
+        self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
     fn name(&self, entry: Entry) -> &str {
@@ -121,6 +121,7 @@ impl Headers {
         self.entries
             .sort_unstable_by(|one, other| name(one).cmp(name(other)).then_with(|| place(other).cmp(&place(one))));
         self.entries.dedup_by(|later, kept| name(later) == name(kept));
+        self.entries.shrink_to(self.entries.len() * 2);
     }
 
     fn in_lower_case(&self) -> Self {

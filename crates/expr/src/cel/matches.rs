@@ -55,7 +55,8 @@ pub(super) fn matches<'b, 'v>(arguments: Arguments<'b, 'v>) -> Outcome<'b, 'v> {
             Some(pattern) => pattern,
             None => {
                 budget::charge(COMPILATION)?;
-                let pattern = Pattern::compile(source).map_err(|_| failure("invalid regular expression"))?;
+                let pattern = RegularExpression::parse_unshared(source).map(Pattern);
+                let pattern = pattern.map_err(|_| failure("invalid regular expression"))?;
                 remember(source, &pattern);
                 pattern
             }

@@ -40,6 +40,15 @@ impl RegularExpression {
         Ok(Self { expression })
     }
 
+    /// As [`parse`](Self::parse), for an expression that a request brought: it is not shared, so that requests cannot fill
+    /// what all share.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub(crate) fn parse_unshared(source: &str) -> Result<Self, ParseError> {
+        Self::compile(source, Dialect::Re2)
+    }
+
     /// Compiles an interoperable expression (RFC 9485) that a text must match as a whole, or only somewhere. Its
     /// syntax is nearly a subset of RE2: only the dot is different (RFC 9535, section 2.4.6 and 2.4.7).
     pub(crate) fn interoperable(source: &str, whole: bool) -> Result<Self, ParseError> {

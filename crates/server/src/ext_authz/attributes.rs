@@ -39,11 +39,18 @@ pub(crate) fn request(message: &[u8]) -> Result<Option<Request>, Malformed> {
     Ok(check.finish())
 }
 
+/// Room for the headers of nearly all requests.
+const USUAL_HEADER_BYTES: usize = 8 << 10;
+
+/// Gateways let a few hundred headers pass at most.
+const MOST_HEADERS: usize = 1 << 16;
+
 /// What was read so far.
 #[derive(Default)]
 struct Check {
     parts: RequestParts,
     headers: Option<Collector>,
+    header_count: usize,
     header_map: Option<HeaderMap>,
     metadata: Option<WireMetadata>,
     route_metadata: Option<WireMetadata>,
@@ -94,8 +101,13 @@ impl Check {
                 2 => value.text()?.clone_into(&mut parts.method),
                 3 => {
                     let (name, text) = pair(value)?;
-                    // Most of the message is headers.
-                    self.headers.get_or_insert_with(|| Collector::new(length)).add(name, text);
+                    // Most of the message is headers, unless there is a body.
+                    let headers = self.headers.get_or_insert_with(|| Collector::new(length.min(USUAL_HEADER_BYTES)));
+                    self.header_count += 1;
+                    if self.header_count > MOST_HEADERS {
+                        return Err(Malformed("there are too many headers"));
+                    }
+                    headers.add(name, text);
                 }
                 4 => value.text()?.clone_into(&mut parts.path),
                 5 => value.text()?.clone_into(&mut parts.host),

@@ -1,7 +1,9 @@
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper_util::rt::TokioIo;
 use prometheus::{Registry, TextEncoder};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -309,19 +311,103 @@ async fn a_client_without_http2_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_check_is_a_grpc_error() {
+async fn a_check_that_is_too_long_is_denied() {
     let server = Server::start(Arc::new(Scripted::Allow), Settings::default()).await;
     let mut large = check("a");
     let http = large.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
     http.raw_body = vec![0; MAX_MESSAGE_BYTES].into();
-    let status = server.client().await.check(large).await.unwrap_err();
-    assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
+    let answer = ask(&mut server.client().await, large).await;
+    assert_eq!(answer, expected(3, "denied", 400, ("x-ext-auth-reason", "Invalid request")));
 
     let mut fits = check("a");
     let http = fits.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
     http.raw_body = vec![0; MAX_MESSAGE_BYTES - 1024].into();
     assert_eq!(ask(&mut server.client().await, fits).await.1, "ok");
+}
 
+/// Sends the frames of a body, one by one, and gives what comes back: `grpc-status`, and the length of the answer.
+async fn framed(server: &Server, headers: &[(&str, &str)], frames: Vec<Vec<u8>>, ends: bool) -> (String, usize) {
+    let stream = TcpStream::connect(server.running.address()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let frames = frames.into_iter().map(|frame| Ok::<_, Infallible>(hyper::body::Frame::data(Bytes::from(frame))));
+    let frames = futures_util::stream::iter(frames);
+    let more =
+        futures_util::stream::poll_fn(
+            move |_| {
+                if ends { std::task::Poll::Ready(None) } else { std::task::Poll::Pending }
+            },
+        );
+    let body: UnsyncBoxBody<Bytes, Infallible> = http_body_util::BodyExt::boxed_unsync(
+        http_body_util::StreamBody::new(futures_util::StreamExt::chain(frames, more)),
+    );
+    let mut call = http::Request::post("http://usher/envoy.service.auth.v3.Authorization/Check")
+        .header("content-type", "application/grpc");
+    for (name, value) in headers {
+        call = call.header(*name, *value);
+    }
+    let answer = sender.send_request(call.body(body).unwrap()).await.unwrap();
+    let status =
+        |headers: &http::HeaderMap| headers.get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+    if let Some(status) = status(answer.headers()) {
+        return (status, 0);
+    }
+    assert!(answer.headers().get("date").is_none() && answer.headers().get("content-length").is_none());
+    assert_eq!(answer.headers()["content-type"], "application/grpc");
+    let collected = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap();
+    let status = status(collected.trailers().unwrap()).unwrap();
+    (status, collected.to_bytes().len())
+}
+
+#[tokio::test]
+async fn a_message_may_come_in_pieces_and_only_whole_ones_are_answered() {
+    let server = Server::start(Arc::new(Scripted::Allow), Settings::default()).await;
+    let message = prost::Message::encode_to_vec(&check("a"));
+    let whole = [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), &message].concat();
+    let garbage = [&[0, 0, 0, 0, 2][..], &[0xff, 0xff]].concat();
+    let pieces = |size: usize| whole.chunks(size).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let (ok, allowed) = framed(&server, &[], vec![whole.clone()], true).await;
+    assert_eq!(ok, "0");
+    for frames in [pieces(1), pieces(3), pieces(5), [pieces(7), vec![Vec::new()]].concat()] {
+        assert_eq!(framed(&server, &[], frames, true).await, ("0".to_owned(), allowed));
+    }
+    // What is no message of this kind is denied, not failed.
+    let (status, denied) = framed(&server, &[], vec![garbage], true).await;
+    assert_eq!(status, "0");
+    assert_ne!(denied, allowed);
+    let mut compressed = whole.clone();
+    compressed[0] = 1;
+    for (headers, frames, code) in [
+        (&[][..], vec![], Code::Internal),
+        (&[], vec![whole[..4].to_vec()], Code::Internal),
+        (&[], vec![whole[..whole.len() - 1].to_vec()], Code::Internal),
+        (&[], vec![[&*whole, &*whole].concat()], Code::Internal),
+        (&[], vec![whole.clone(), whole.clone()], Code::Internal),
+        (&[], vec![compressed.clone()], Code::Internal),
+        (&[("grpc-encoding", "gzip")], vec![compressed], Code::Unimplemented),
+    ] {
+        let (status, length) = framed(&server, headers, frames, true).await;
+        assert_eq!((status, length), ((code as i32).to_string(), 0));
+    }
+    assert_eq!(framed(&server, &[("grpc-encoding", "identity")], vec![whole], true).await.0, "0");
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_come_ends_with_the_deadline() {
+    let server = Server::start(Arc::new(Scripted::Allow), Settings::default()).await;
+    let timeout = &[("grpc-timeout", "30m")];
+    for frames in [vec![], vec![vec![0, 0, 0]], vec![vec![0, 0, 0, 0, 9, 1]]] {
+        let (status, _) = framed(&server, timeout, frames, false).await;
+        assert_eq!(status, (Code::DeadlineExceeded as i32).to_string());
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_a_check_is_a_grpc_error() {
+    let server = Server::start(Arc::new(Scripted::Allow), Settings::default()).await;
     let channel =
         Endpoint::from_shared(format!("http://{}", server.running.address())).unwrap().connect().await.unwrap();
     let mut other = tonic::client::Grpc::new(channel);
@@ -453,7 +539,7 @@ async fn any_service_can_be_served() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let service = tower::service_fn(|_: http::Request<hyper::body::Incoming>| async {
         CALLS.fetch_add(1, Ordering::Relaxed);
-        Ok::<_, std::convert::Infallible>(tonic::Status::not_found("empty").into_http::<tonic::body::Body>())
+        Ok::<_, Infallible>(tonic::Status::not_found("empty").into_http::<tonic::body::Body>())
     });
     let running = listener(None).await.serve_http2(service, Http2Settings::default());
     let mut client = AuthorizationClient::connect(format!("http://{}", running.address())).await.unwrap();
@@ -465,7 +551,7 @@ async fn any_service_can_be_served() {
 async fn a_service_that_panics_costs_one_request_and_not_the_connection() {
     let service = tower::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
         assert!(!request.headers().contains_key("panic"), "told to");
-        Ok::<_, std::convert::Infallible>(tonic::Status::not_found("fine").into_http::<tonic::body::Body>())
+        Ok::<_, Infallible>(tonic::Status::not_found("fine").into_http::<tonic::body::Body>())
     });
     let running = listener(None).await.serve_http2(service, Http2Settings::default());
     let mut client = AuthorizationClient::connect(format!("http://{}", running.address())).await.unwrap();

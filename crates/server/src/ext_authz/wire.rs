@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The library for protocol buffers makes a tree of owned texts, of which most are never looked at. This reads the same bytes
-//! in place. What the library refuses is refused here too.
+//! in place. What the library refuses is refused here too, but for how deep groups that nobody knows may be nested.
 
 use std::fmt;
 

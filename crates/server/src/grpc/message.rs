@@ -6,8 +6,9 @@
 //!  │ 0      │ length      │ message          0: not compressed
 //! ```
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
@@ -32,18 +33,41 @@ pub(super) fn is_readable(headers: &HeaderMap) -> Result<(), Status> {
     }
 }
 
-/// The only message of a call, of at most `limit` bytes. Nearly always it comes in one piece.
-pub(super) async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Status> {
+/// The message is longer than the limit. It was not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooLong;
+
+/// The only message of a call, of at most `limit` bytes. Nearly always it comes in one piece, and with the headers.
+pub(super) async fn read(
+    body: Incoming,
+    limit: usize,
+    deadline: Option<Instant>,
+) -> Result<Result<Bytes, TooLong>, Status> {
+    let mut reading = pin!(read_all(body, limit));
+    match (futures_util::poll!(reading.as_mut()), deadline) {
+        (Poll::Ready(read), _) => read,
+        (Poll::Pending, None) => reading.await,
+        (Poll::Pending, Some(deadline)) => match tokio::time::timeout_at(deadline.into(), reading).await {
+            Ok(read) => read,
+            Err(_) => Err(Status::deadline_exceeded("the message did not come in time")),
+        },
+    }
+}
+
+async fn read_all(mut body: Incoming, limit: usize) -> Result<Result<Bytes, TooLong>, Status> {
     let mut read = Bytes::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::cancelled(format!("the call broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        read = if read.is_empty() { data } else { joined(read, data) };
-        if length(&read).is_some_and(|length| length > limit) {
-            return Err(Status::out_of_range(format!("the message is longer than {limit} bytes")));
-        }
-        if read.len() > PREFIX + limit {
-            return Err(Status::internal("there is more than one message"));
+        read = match (read.is_empty(), data.is_empty()) {
+            (true, _) => data,
+            (false, true) => read,
+            (false, false) => joined(read, data),
+        };
+        match length(&read) {
+            Some(expected) if expected > limit => return Ok(Err(TooLong)),
+            Some(expected) if read.len() > PREFIX + expected => return Err(several()),
+            _ => {}
         }
         if body.is_end_stream() {
             break;
@@ -56,11 +80,14 @@ pub(super) async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Stat
         return Err(Status::internal("the message is compressed, though nothing says how"));
     }
     read.advance(PREFIX);
-    match read.len() {
-        found if found < expected => Err(Status::internal("the message has no end")),
-        found if found > expected => Err(Status::internal("there is more than one message")),
-        _ => Ok(read),
+    if read.len() < expected {
+        return Err(Status::internal("the message has no end"));
     }
+    Ok(Ok(read))
+}
+
+fn several() -> Status {
+    Status::internal("there is more than one message")
 }
 
 /// The length that the prefix tells, once it is there.

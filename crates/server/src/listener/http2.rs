@@ -42,6 +42,8 @@ pub struct Http2Settings {
     pub keep_alive_interval: Duration,
     /// How long it has to answer that.
     pub keep_alive_timeout: Duration,
+    /// Whether answers tell the time, as those of a web server have to (RFC 9110 §6.6.1). Calls of gRPC have no use for it.
+    pub date_header: bool,
 }
 
 impl Default for Http2Settings {
@@ -53,6 +55,7 @@ impl Default for Http2Settings {
             max_header_list_bytes: 64 << 10,
             keep_alive_interval: Duration::from_secs(2 * 60 * 60),
             keep_alive_timeout: Duration::from_secs(20),
+            date_header: true,
         }
     }
 }
@@ -130,8 +133,7 @@ where
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .keep_alive_interval(settings.keep_alive_interval)
             .keep_alive_timeout(settings.keep_alive_timeout)
-            // Gateways have clocks of their own.
-            .auto_date_header(false)
+            .auto_date_header(settings.date_header)
             .serve_connection(io, service)
     );
     let mut requests = FuturesUnordered::new();

@@ -143,7 +143,7 @@ async fn where_writing_is_forbidden_it_is_rarely_tried() {
     world.queue.done(Key { namespace: "other".into(), name: "a".into() }, Err(refused(403)), Instant::now());
     // Less and less often.
     let mut pauses = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..60 {
         let begin = Instant::now();
         let (name, namespace) = loop {
             match world.queue.next(Instant::now()) {
