@@ -45,7 +45,7 @@ pub(crate) enum Road {
 }
 
 /// All scenarios.
-pub(crate) const SCENARIOS: [Scenario; 9] = [
+pub(crate) const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "anonymous", material: || alone(anonymous(json!({}))), ..ALLOWED },
     Scenario { name: "api-key", material: || api_keys(0..API_KEYS), ..ALLOWED },
     Scenario {
@@ -59,7 +59,6 @@ pub(crate) const SCENARIOS: [Scenario; 9] = [
     Scenario { name: "jwt-seen", material: tokens, ..ALLOWED },
     Scenario { name: "cel-10", material: || alone(anonymous(ten_predicates())), ..ALLOWED },
     Scenario { name: "pattern", material: || alone(anonymous(patterns())), ..ALLOWED },
-    Scenario { name: "opa", material: || alone(anonymous(opa())), ..ALLOWED },
     Scenario {
         name: "response-headers",
         material: || alone(anonymous(headers())),
@@ -163,11 +162,6 @@ fn patterns() -> Value {
         {"selector": r#"request.url_path.@extract:{"sep":"/","pos":2}"#, "operator": "eq", "value": "orders"},
         {"selector": "request.path", "operator": "matches", "value": r"^/v1/orders/\d+\?"},
     ]}}}})
-}
-
-fn opa() -> Value {
-    let rego = "allow if input.context.request.http.method == \"GET\"";
-    json!({"authorization": {"policy": {"opa": {"rego": rego, "version": "v1"}}}})
 }
 
 fn headers() -> Value {
