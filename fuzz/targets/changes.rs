@@ -46,7 +46,7 @@ fn run(text: &str, runtime: &Runtime, compiler: &Compiler) {
         // No gateway takes such a header.
         return;
     }
-    let headers: BTreeMap<_, _> = headers
+    let headers: usher_engine::request::Headers = headers
         .into_iter()
         .filter(|(_, value)| *value != "-")
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -200,7 +200,8 @@ fn configuration(place: &Value, changes: &[Change<'_>]) -> Value {
 fn upstream(request: &Request, additions: &Additions) -> Request {
     let mut headers = request.parts().headers.clone();
     headers.extend(additions.headers.iter().cloned());
-    headers.retain(|name, _| !additions.remove_headers.contains(name));
+    let is_kept = |name: &str| !additions.remove_headers.iter().any(|removed| removed == name);
+    let headers = headers.iter().filter(|(name, _)| is_kept(name)).collect();
     let set: Vec<_> = additions.query_parameters.iter().map(|(name, value)| (encoded(name), encoded(value))).collect();
     let mut path = request.parts().path.clone();
     if !set.is_empty() || !additions.remove_query_parameters.is_empty() {

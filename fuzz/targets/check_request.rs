@@ -118,7 +118,7 @@ struct Plans {
 }
 
 impl Decide for Plans {
-    async fn decide(&self, request: Request, call: Call<'_>) -> Verdict {
+    async fn decide(&self, request: Arc<Request>, call: Call<'_>) -> Verdict {
         match self.hosts.find(request.lookup_host()) {
             Some(plan) => check(&plan, &request, call.deadline, None).await,
             None => Verdict::not_found(),
