@@ -17,7 +17,6 @@
 
 #![no_main]
 
-use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
