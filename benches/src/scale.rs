@@ -32,8 +32,9 @@ use clap::Args;
 
 use self::change::{Changes, Kind, Times};
 use self::objects::{NAMED_EVERY, Size};
-use self::site::{Memory, Site, Start};
+use self::site::{Site, Start};
 use crate::load::{Extent, Pace};
+use crate::memory::Memory;
 
 /// What is measured.
 #[derive(Debug, Args)]

@@ -1,6 +1,5 @@
 //! A cluster and a server in it, and what the start of the server cost.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use super::cluster::{self, LEADER, LEASE, LEASES};
 use super::objects::{Key, Size};
 use crate::cpu;
 use crate::load::{Client, Extent, Pace};
+use crate::memory::Memory;
 use crate::scenario::Questions;
 use crate::server::Server;
 
@@ -43,15 +43,6 @@ pub(super) struct Start {
     pub(super) cpu: Duration,
     /// When it was ready.
     pub(super) memory: Memory,
-}
-
-/// Memory of a process, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Memory {
-    /// What is resident.
-    pub(super) resident: u64,
-    /// The most that ever was.
-    pub(super) peak: u64,
 }
 
 /// How long a server may take to get ready.
@@ -141,24 +132,6 @@ impl Site {
     }
 }
 
-impl Memory {
-    fn of(process: u32) -> anyhow::Result<Self> {
-        let path = format!("/proc/{process}/status");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{path}`"))?;
-        Self::read(&text).with_context(|| format!("cannot understand `{path}`"))
-    }
-
-    /// `VmRSS` and `VmHWM` of proc_pid_status(5), which are in KiB.
-    fn read(status: &str) -> Option<Self> {
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-            let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-            kibibytes.checked_mul(1024)
-        };
-        Some(Self { resident: field("VmRSS")?, peak: field("VmHWM")? })
-    }
-}
-
 /// Reads the three lists that a server reads, at the same time as a server does.
 async fn list_all(address: SocketAddr) -> anyhow::Result<usize> {
     let list = async |path: &str, view| Api::connect(address).await?.list(path, view).await;
@@ -185,20 +158,4 @@ async fn check_leader(api: &mut Api) -> anyhow::Result<()> {
         bail!("the server may lead: there is not only the Lease `{LEASE}`, or it is held by `{holder}`");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_read_as_the_kernel_writes_it() {
-        let status = "Name:\tusher\nVmPeak:\t  900 kB\nVmHWM:\t    200 kB\nVmRSS:\t     100 kB\nThreads:\t3\n";
-        assert_eq!(Memory::read(status), Some(Memory { resident: 100 << 10, peak: 200 << 10 }));
-        for broken in ["", "VmRSS:\t100 kB\n", "VmHWM: x kB\nVmRSS: 1 kB", "VmHWM: 1\nVmRSS: 1 kB"] {
-            assert_eq!(Memory::read(broken), None, "{broken}");
-        }
-        let own = Memory::of(std::process::id()).unwrap();
-        assert!(own.resident > 0 && own.peak >= own.resident);
-    }
 }
