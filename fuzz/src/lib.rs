@@ -25,6 +25,7 @@ pub fn compiler(allow_loopback: bool) -> Compiler {
         metrics: Metrics::register(&prometheus::Registry::new()).expect("an empty registry takes all metrics"),
         options: Options { evaluator_cache_bytes: 64 << 10, deep_metrics: false, all_namespaces: true },
         on_condition_error: OnConditionError::default(),
+        allow_route_lookup: false,
     }
 }
 

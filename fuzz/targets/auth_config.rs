@@ -45,7 +45,7 @@ fn compile(result: &Result<AuthConfig, Vec<Problem>>, secrets: &Secrets) {
     match result {
         Ok(config) => match COMPILER.compile(config, &SecretReader::new(secrets, &config.metadata.namespace)) {
             Ok(compiled) => {
-                for host in &compiled.hosts {
+                for host in &compiled.places.hosts {
                     let text = host.to_string();
                     assert_eq!(usher_engine::host::HostPattern::parse(&text).as_ref(), Ok(host), "{text}");
                 }

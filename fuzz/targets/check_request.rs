@@ -83,7 +83,7 @@ impl World {
             let hosts = HostIndex::default();
             for compiled in usher_fuzz::load(&compiler, include_str!("check_request.yaml")) {
                 let plan = Arc::new(compiled.plan);
-                hosts.publish(compiled.hosts.into_iter().map(|host| (host, Some(Arc::clone(&plan)))));
+                hosts.publish(compiled.places.hosts.into_iter().map(|host| (host, Some(Arc::clone(&plan)))));
             }
             let decide = Arc::new(Plans { hosts, _resources: compiler.resources });
             let settings = ListenerSettings::new((Ipv4Addr::LOCALHOST, 0).into());
@@ -119,7 +119,7 @@ struct Plans {
 
 impl Decide for Plans {
     async fn decide(&self, request: Arc<Request>, call: Call<'_>) -> Verdict {
-        match self.hosts.find(request.lookup_host()) {
+        match self.hosts.find(&request) {
             Some(plan) => check(&plan, &request, call.deadline, None).await,
             None => Verdict::not_found(),
         }

@@ -111,11 +111,11 @@ async fn checks(plan: &Plan, requests: &[Request], deadline: Instant) -> usize {
     allowed
 }
 
-/// The same with the plan of each request's host.
+/// The same with the plan of each request.
 async fn lookups_and_checks(index: &HostIndex, requests: &[Request], deadline: Instant) -> usize {
     let mut allowed = 0;
     for request in requests {
-        if let Some(plan) = index.find(request.lookup_host()) {
+        if let Some(plan) = index.find(request) {
             let verdict = usher_engine::check(&plan, request, Some(deadline), None).await;
             allowed += usize::from(matches!(verdict, Verdict::Allow(_)));
         }

@@ -41,7 +41,7 @@ impl World {
             }
         }
         let index = HostIndex::default();
-        index.publish(update.hosts);
+        index.publish(update.places);
         Ok(Self { index, _workspace: workspace, _registry: registry })
     }
 
@@ -50,8 +50,7 @@ impl World {
     /// # Errors
     /// When nobody configured its host.
     pub(crate) fn plan(&self, request: &Request) -> anyhow::Result<Arc<Plan>> {
-        let host = request.lookup_host();
-        self.index.find(host).with_context(|| format!("nobody configured `{host}`"))
+        self.index.find(request).with_context(|| format!("nobody configured `{}`", request.lookup_host()))
     }
 }
 
@@ -65,6 +64,7 @@ fn compiler(registry: &Registry) -> anyhow::Result<Compiler> {
         metrics: Metrics::register(registry)?,
         options: Options { evaluator_cache_bytes: 1 << 20, deep_metrics: false, all_namespaces: true },
         on_condition_error: OnConditionError::default(),
+        allow_route_lookup: false,
     })
 }
 

@@ -17,14 +17,15 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-usher-rules" = [one_of(&[
-    &["apiKey"], &["jwt"], &["oauth2Introspection"], &["kubernetesTokenReview"], &["x509"], &["plain"], &["anonymous"],
+    &["apiKey"], &["jwt"], &["oauth2Introspection"], &["kubernetesTokenReview"], &["x509"], &["spiffe"],
+    &["plain"], &["anonymous"],
 ])]))]
 pub struct AuthenticationSpec {
     /// Priority, condition, cache and metrics.
     #[serde(flatten)]
     pub common: CommonEvaluatorSpec,
     /// Where the credential stands in the request. Default: the `Authorization` header with the scheme `Bearer`.
-    /// `x509` and `plain` do not look at it.
+    /// `x509`, `spiffe` and `plain` do not look at it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
     /// Take the credential out of the request before it goes to the upstream, if this rule authenticated it.
@@ -52,6 +53,9 @@ pub struct AuthenticationSpec {
     /// Client certificates signed by authorities that are kept in Secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub x509: Option<X509Spec>,
+    /// SPIFFE identities of callers, as the gateway or mesh has verified them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spiffe: Option<SpiffeSpec>,
     /// An identity that the request already carries, taken as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plain: Option<PlainIdentitySpec>,
@@ -73,6 +77,8 @@ pub enum AuthenticationMethod<'a> {
     KubernetesTokenReview(&'a KubernetesTokenReviewSpec),
     /// `x509`
     X509(&'a X509Spec),
+    /// `spiffe`
+    Spiffe(&'a SpiffeSpec),
     /// `plain`
     Plain(&'a PlainIdentitySpec),
     /// `anonymous`
@@ -89,6 +95,7 @@ impl AuthenticationSpec {
             ("oauth2Introspection", self.oauth2_introspection.as_ref().map(Method::OAuth2Introspection)),
             ("kubernetesTokenReview", self.kubernetes_token_review.as_ref().map(Method::KubernetesTokenReview)),
             ("x509", self.x509.as_ref().map(Method::X509)),
+            ("spiffe", self.spiffe.as_ref().map(Method::Spiffe)),
             ("plain", self.plain.as_ref().map(Method::Plain)),
             ("anonymous", self.anonymous.as_ref().map(Method::Anonymous)),
         ])
@@ -346,6 +353,32 @@ impl X509Spec {
             ("jsonPath", source.json_path.as_deref().map(X509Source::JsonPath)),
         ])
     }
+}
+
+/// The SPIFFE identity of the caller. It is taken as the gateway tells it, without any proof: `trust` says who vouches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SpiffeSpec {
+    /// Who vouches for the identity: the TLS connection of the gateway with the caller, or the header
+    /// `x-forwarded-client-cert`, which the gateway must then write itself.
+    pub trust: SpiffeTrust,
+    /// Which element of the header counts, if it has several: each hop that appends adds one. Default: a header with
+    /// several elements is refused. Used only with `trust: xfcc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xfcc_element: Option<XfccElement>,
+    /// The trust domains whose identities count, such as `cluster.local`. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust_domains: Vec<String>,
+}
+
+/// Who vouches for a SPIFFE identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SpiffeTrust {
+    /// The gateway, which has verified the certificate of the connection: `source.principal`.
+    Connection,
+    /// The header `x-forwarded-client-cert`, in its field `URI`.
+    Xfcc,
 }
 
 /// An identity taken from the request as it is. Exactly one member is given.

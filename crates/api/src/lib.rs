@@ -36,11 +36,11 @@ mod status;
 mod validate;
 mod yaml;
 
-pub use auth_config::{API_VERSION, AuthConfig, AuthConfigSpec, KIND};
+pub use auth_config::{API_VERSION, AuthConfig, AuthConfigSpec, Claimed, HostAliases, KIND, RouteKind, RouteReference};
 pub use authentication::{
     AnonymousSpec, ApiKeySpec, AuthenticationMethod, AuthenticationSpec, JwksSource, JwksSpec, JwtKeySource,
-    JwtSecretReference, JwtSpec, KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec, X509Source,
-    X509SourceSpec, X509Spec, XfccElement,
+    JwtSecretReference, JwtSpec, KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec, SpiffeSpec,
+    SpiffeTrust, X509Source, X509SourceSpec, X509Spec, XfccElement,
 };
 pub use authorization::{
     AuthorizationMethod, AuthorizationSpec, ExternalPolicySpec, KubernetesSubjectAccessReviewSpec, OpaPolicy, OpaSpec,

@@ -14,8 +14,8 @@ use crate::schema::Schema;
 use crate::validate::{self, UnknownFields, shorten, suggest, type_name};
 use crate::yaml::{self, YamlDocument};
 use crate::{
-    API_VERSION, AuthConfig, AuthConfigSpec, AuthorizationPolicy, AuthorizationPolicySpec, KIND, Lines, ObjectMeta,
-    POLICY_API_VERSION, POLICY_KIND, Problem, Secret,
+    API_VERSION, AuthConfig, AuthConfigSpec, AuthorizationPolicy, AuthorizationPolicySpec, Claimed, KIND, Lines,
+    ObjectMeta, POLICY_API_VERSION, POLICY_KIND, Problem, Secret,
 };
 
 /// The most bytes of a text that is read.
@@ -41,9 +41,9 @@ pub enum Document {
 pub struct AuthConfigDocument {
     /// What it is called, as far as it could be read: a missing name is empty.
     pub metadata: ObjectMeta,
-    /// The hosts that it claims, as far as they could be read. An AuthConfig with problems claims them too: they must
-    /// not be left without any.
-    pub hosts: Vec<String>,
+    /// The hosts and routes that it claims, as far as they could be read. An AuthConfig with problems claims them too:
+    /// they must not be left without any.
+    pub claimed: Claimed,
     /// Where its fields stand in the text; empty for objects of the Kubernetes API.
     pub lines: Lines,
     /// The AuthConfig, or everything that is wrong with it.
@@ -251,7 +251,7 @@ fn auth_config(
         Some(other) => problems.add("apiVersion", format!("must be of type string, found {}", type_name(other))),
     }
     let metadata = ObjectMeta::read(members.remove("metadata"), unknown, &mut problems);
-    let hosts = members.get("spec").map(readable_hosts).unwrap_or_default();
+    let claimed = members.get("spec").map(Claimed::read).unwrap_or_default();
     let spec = match members.remove("spec") {
         None | Some(Value::Null) => {
             problems.add("spec", "Required value");
@@ -282,12 +282,7 @@ fn auth_config(
         Some(spec) => Ok(AuthConfig { metadata: metadata.clone(), spec, status }),
         None => Err(problems.into_sorted(&lines)),
     };
-    AuthConfigDocument { metadata, hosts, lines, result }
-}
-
-fn readable_hosts(spec: &Value) -> Vec<String> {
-    let hosts = spec.get("hosts").and_then(Value::as_array);
-    hosts.into_iter().flatten().filter_map(|host| host.as_str().map(str::to_owned)).collect()
+    AuthConfigDocument { metadata, claimed, lines, result }
 }
 
 /// The members of an AuthorizationPolicy.

@@ -101,6 +101,7 @@ fn one_of_stands_exactly_where_users_know_it() {
         {"required": ["oauth2Introspection"]},
         {"required": ["kubernetesTokenReview"]},
         {"required": ["x509"]},
+        {"required": ["spiffe"]},
         {"required": ["plain"]},
         {"required": ["anonymous"]},
     ]);

@@ -10,7 +10,7 @@ fn described(document: &Document) -> String {
     match document {
         Document::AuthConfig(config) => {
             let verdict = if config.result.is_ok() { "good" } else { "bad" };
-            format!("{verdict} AuthConfig {} {}", config.metadata.id(), config.hosts.join(","))
+            format!("{verdict} AuthConfig {} {}", config.metadata.id(), config.claimed.hosts.join(","))
         }
         Document::AuthorizationPolicy(policy) => {
             let verdict = if policy.result.is_ok() { "good" } else { "bad" };
@@ -55,7 +55,7 @@ fn secret(text: &str) -> SecretDocument {
 fn all_problems_of_a_document_are_told_with_their_lines() {
     let config = auth_config(include_str!("data/many-problems.yaml"));
     assert_eq!(config.metadata.id(), "shop/talker-api");
-    assert_eq!(config.hosts, ["talker.example.com", "*.talker.example.com"]);
+    assert_eq!(config.claimed.hosts, ["talker.example.com", "*.talker.example.com"]);
     let expected: Vec<_> = include_str!("data/many-problems.txt").lines().collect();
     assert_eq!(told(&config.result.unwrap_err()), expected);
 }
@@ -197,7 +197,7 @@ fn a_broken_document_still_claims_the_hosts_that_could_be_read() {
         ),
     ] {
         let config = auth_config(text);
-        assert_eq!(config.hosts, ["a.test"], "{text}");
+        assert_eq!(config.claimed.hosts, ["a.test"], "{text}");
         assert_eq!(told(&config.result.unwrap_err()), [expected]);
     }
 }
@@ -240,7 +240,7 @@ fn objects_of_the_kubernetes_api_lose_unknown_fields() {
 
     let bad = json!({"metadata": {"name": "a"}, "spec": {"hosts": ["a.test"], "callbacks": {"x": {"http": {"url": "u"}, "when": [{}]}}}});
     let bad = AuthConfigDocument::from_kubernetes(bad);
-    assert_eq!(bad.hosts, ["a.test"]);
+    assert_eq!(bad.claimed.hosts, ["a.test"]);
     let problems = bad.result.unwrap_err();
     assert_eq!((problems.len(), problems[0].path.as_str(), problems[0].line), (1, "spec.callbacks.x.when[0]", None));
 

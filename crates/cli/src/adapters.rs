@@ -45,7 +45,7 @@ impl Decider {
         if !self.loaded.load(Ordering::Acquire) {
             return (Verdict::undecidable("configuration is being loaded", "the first load has not ended"), None);
         }
-        match self.index.find(request.lookup_host()) {
+        match self.index.find(request) {
             Some(plan) => usher_engine::check_with_callbacks(&plan, request, call.deadline, None).await,
             None => (Verdict::not_found(), None),
         }
@@ -138,7 +138,7 @@ impl Ready {
     pub(crate) fn note(&self, report: &Report) {
         let reason = match report.state {
             State::Gone => None,
-            State::Current if report.loose_hosts.is_empty() => None,
+            State::Current if report.lost.is_empty() => None,
             State::Current => Some("HostsNotLinked"),
             State::Earlier | State::Nothing => Some("Invalid"),
             State::Waiting => Some("Reconciling"),

@@ -218,6 +218,7 @@ mod tests {
         let options = CompilerOptions {
             evaluators: Options { evaluator_cache_bytes: 1 << 20, deep_metrics: false, all_namespaces: true },
             on_condition_error: OnConditionError::Undecidable,
+            allow_route_lookup: false,
             secret_label_selector: Selector::default(),
             http: http::Options::default(),
             kubernetes: Kubernetes::default(),

@@ -35,6 +35,7 @@ pub(crate) struct CompilerOptions {
     pub(crate) evaluators: Options,
     /// What follows when a condition cannot be evaluated.
     pub(crate) on_condition_error: OnConditionError,
+    pub(crate) allow_route_lookup: bool,
     /// Which Secrets may hold API keys or authorities.
     pub(crate) secret_label_selector: Selector,
     /// What may be called, and how much may come back.
@@ -68,6 +69,7 @@ pub(crate) fn compiler(options: CompilerOptions, registry: &Registry) -> Result<
         metrics: Metrics::register(registry).map_err(SetUpError::Metrics)?,
         options: options.evaluators,
         on_condition_error: options.on_condition_error,
+        allow_route_lookup: options.allow_route_lookup,
     })
 }
 
@@ -134,9 +136,9 @@ impl Intake {
         if !update.policies.is_empty() {
             self.decider.index.publish_default(self.workspace.default_plan());
         }
-        // Most changes of Secrets lead no host elsewhere.
-        if !update.hosts.is_empty() {
-            self.decider.index.publish(std::mem::take(&mut update.hosts));
+        // Most changes of Secrets lead nobody elsewhere.
+        if !update.places.is_empty() {
+            self.decider.index.publish(std::mem::take(&mut update.places));
         }
         self.issuers.publish(std::mem::take(&mut update.plans));
         self.tell(&batch, &update);
@@ -234,7 +236,7 @@ fn set_auth_config(workspace: &mut Workspace, object: &AuthConfigObject, update:
         Ok(auth_config) => workspace.set_auth_config(auth_config, update),
         Err(problems) => {
             let problems = problems_as_compiled(problems);
-            workspace.set_unreadable_auth_config(&document.metadata, &document.hosts, problems, update);
+            workspace.set_unreadable_auth_config(&document.metadata, &document.claimed, problems, update);
         }
     }
 }
@@ -315,11 +317,15 @@ fn log(report: &Report, object: Option<&Arc<AuthConfigObject>>) {
             "invalid AuthConfig"
         );
     }
-    for contest in report.loose_hosts.iter().take(MOST_LOGGED) {
+    for contest in report.lost.iter().take(MOST_LOGGED) {
         let owner = contest.other.as_ref().map(ToString::to_string);
-        tracing::warn!(authconfig, host = contest.host, owner, "host already taken");
+        if contest.is_shared {
+            tracing::warn!(authconfig, host = contest.place, other = owner, "host is short for several: nobody's");
+        } else {
+            tracing::warn!(authconfig, host = contest.place, owner, "host already taken");
+        }
     }
-    if let Some(more @ 1..) = report.loose_hosts.len().checked_sub(MOST_LOGGED) {
+    if let Some(more @ 1..) = report.lost.len().checked_sub(MOST_LOGGED) {
         tracing::warn!(authconfig, more, "more hosts already taken");
     }
     match report.state {

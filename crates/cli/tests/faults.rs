@@ -214,6 +214,7 @@ fn serve(rules: &str, server: &Server) -> Served {
         metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
         options: Options { evaluator_cache_bytes: 1 << 20, deep_metrics: false, all_namespaces: true },
         on_condition_error: OnConditionError::Undecidable,
+        allow_route_lookup: false,
     };
     let text = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n\
@@ -238,7 +239,7 @@ fn serve(rules: &str, server: &Server) -> Served {
         assert!(report.problems.is_empty(), "{rules}: {:?}", report.problems);
     }
     let index = HostIndex::default();
-    index.publish(update.hosts);
+    index.publish(update.places);
     Served { index, resources, folder }
 }
 
@@ -251,7 +252,7 @@ impl Served {
             headers: [("authorization".to_owned(), format!("Bearer {TOKEN}"))].into(),
             ..RequestParts::default()
         });
-        let plan = self.index.find(request.lookup_host()).unwrap();
+        let plan = self.index.find(&request).unwrap();
         usher_engine::check(&plan, &request, Some(Instant::now() + Duration::from_secs(20)), None).await
     }
 }

@@ -1,14 +1,10 @@
 //! One AuthConfig to one plan: phase by phase, collecting everything that is wrong.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use usher_api::{AuthConfig, AuthenticationSpec, DenyWithSpec};
+use usher_api::{AuthConfig, AuthenticationSpec, Claimed, DenyWithSpec};
 use usher_engine::{
     Plan, Step,
-    host::HostPattern,
     observe::Metrics,
     plan::{DenyWith, OnConditionError, PlanKind, Priorities, Rules},
 };
@@ -19,6 +15,8 @@ use usher_evaluators::{
     identity::{self, Identities},
     metadata, response, values,
 };
+
+use crate::Places;
 
 /// Compiles AuthConfigs.
 #[derive(Debug, Clone)]
@@ -31,6 +29,8 @@ pub struct Compiler {
     pub options: Options,
     /// What follows when a condition cannot be evaluated.
     pub on_condition_error: OnConditionError,
+    /// Whether AuthConfigs may claim routes, which come before all hosts.
+    pub allow_route_lookup: bool,
 }
 
 /// An AuthConfig that can be served.
@@ -38,8 +38,8 @@ pub struct Compiler {
 pub struct Compiled {
     /// What runs.
     pub plan: Plan,
-    /// The hosts that it claims.
-    pub hosts: Vec<HostPattern>,
+    /// What it claims.
+    pub places: Places,
     /// What works, but probably not as meant.
     pub warnings: Vec<Problem>,
 }
@@ -47,9 +47,9 @@ pub struct Compiled {
 /// An AuthConfig that cannot be served.
 #[derive(Debug)]
 pub struct Refused {
-    /// The hosts that it claims all the same, as far as they can be read: they are answered with *undecidable*, never
+    /// What it claims all the same, as far as that can be read: requests there are answered with *undecidable*, never
     /// left unprotected.
-    pub hosts: Vec<HostPattern>,
+    pub places: Places,
     /// Everything that is wrong. Where a Secret is waited for ([`SecretReader::is_waiting`]) there may be no problem at
     /// all, or one that is there only because of that.
     pub problems: Vec<Problem>,
@@ -76,15 +76,32 @@ impl Compiler {
             metrics: &self.metrics,
             options: &self.options,
         };
-        let hosts = hosts(&auth_config.spec.hosts, &mut problems);
+        let places = self.places(&auth_config.spec.claimed(), &namespace, &mut problems);
         let rules = self.rules(auth_config, &context, &mut problems);
         let (list, warnings) = problems.into_parts();
         // What was built without a Secret that may be there lacks what needs it: it must not run.
         if !list.is_empty() || secrets.is_waiting() {
-            return Err(Refused { hosts, problems: list });
+            return Err(Refused { places, problems: list });
         }
         let meters = self.metrics.plan(&namespace, &name);
-        Ok(Compiled { plan: Plan { namespace, name, kind: PlanKind::Rules(Box::new(rules)), meters }, hosts, warnings })
+        Ok(Compiled {
+            plan: Plan { namespace, name, kind: PlanKind::Rules(Box::new(rules)), meters },
+            places,
+            warnings,
+        })
+    }
+
+    /// What can be read of a claim; the rest are problems.
+    pub(crate) fn places(&self, claimed: &Claimed, namespace: &str, problems: &mut Problems) -> Places {
+        let mut places = Places::build(claimed, namespace, problems);
+        if !claimed.routes.is_empty() && !self.allow_route_lookup {
+            places.routes.clear();
+            problems.add(
+                &FieldPath::root("spec").field("routes"),
+                "routes are not looked up: the server runs without `--allow-route-lookup`",
+            );
+        }
+        places
     }
 
     fn rules(&self, auth_config: &AuthConfig, context: &BuildContext<'_>, problems: &mut Problems) -> Rules {
@@ -154,22 +171,6 @@ impl Compiler {
             token_issuers: success.token_issuers,
         }
     }
-}
-
-/// The hosts that can be read; the others are problems.
-pub(crate) fn hosts(texts: &[String], problems: &mut Problems) -> Vec<HostPattern> {
-    let root = FieldPath::root("spec");
-    let at = root.field("hosts");
-    let mut hosts = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (index, text) in texts.iter().enumerate() {
-        if let Some(host) = problems.take(&at.index(index), HostPattern::parse(text))
-            && seen.insert(host.clone())
-        {
-            hosts.push(host);
-        }
-    }
-    hosts
 }
 
 fn deny_with(spec: Option<&DenyWithSpec>, at: &FieldPath<'_>, problems: &mut Problems) -> DenyWith {

@@ -2,7 +2,13 @@
 //!
 //! Several configurations may claim one host, or hosts that cover each other. The oldest claim wins: a claim is *loose*
 //! as long as an older linked claim of another configuration covers its host, and it is linked as soon as that one
-//! goes. A change is worked out for the hosts that it can touch, not for all.
+//! goes.
+//!
+//! Aliases give way: one is linked only as long as nobody claims its name as a host, and no other configuration has the
+//! same one. A name that several have in common as an alias is *shared*: it says too little to tell whose it is, so it
+//! is nobody's.
+//!
+//! A change is worked out for the hosts that it can touch, not for all.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -32,6 +38,8 @@ pub struct Claims<Id> {
     /// Whether a host that an older configuration only covers with a wildcard may be claimed by a newer one.
     allow_superseding_host_subsets: bool,
     claims: BTreeMap<Key, Vec<Claim<Id>>>,
+    /// The names that several configurations have as an alias.
+    shared: BTreeSet<Key>,
     /// The loose claims that each configuration stands in the way of.
     in_the_way: HashMap<Id, BTreeSet<(Key, Id)>>,
 }
@@ -40,8 +48,26 @@ pub struct Claims<Id> {
 struct Claim<Id> {
     age: Age,
     id: Id,
-    /// The configuration whose older claim makes this one loose. None: it is linked.
+    is_alias: bool,
+    /// The configuration whose claim makes this one loose. None: it is linked.
     taken_by: Option<Id>,
+}
+
+/// The hosts that a configuration claims, and their other names. No name is twice among them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Names<'a> {
+    /// Hosts.
+    pub hosts: &'a [HostPattern],
+    /// Other names of these hosts.
+    pub aliases: &'a [HostPattern],
+}
+
+impl<'a> Names<'a> {
+    /// All of them, and which of them are aliases.
+    fn iter(self) -> impl Iterator<Item = (&'a HostPattern, bool)> {
+        let hosts = self.hosts.iter().map(|host| (host, false));
+        hosts.chain(self.aliases.iter().map(|alias| (alias, true)))
+    }
 }
 
 /// What a change of claims may have changed.
@@ -65,17 +91,22 @@ impl<Id> Claims<Id> {
     /// No claims yet.
     #[must_use]
     pub fn new(allow_superseding_host_subsets: bool) -> Self {
-        Self { allow_superseding_host_subsets, claims: BTreeMap::new(), in_the_way: HashMap::new() }
+        Self {
+            allow_superseding_host_subsets,
+            claims: BTreeMap::new(),
+            shared: BTreeSet::new(),
+            in_the_way: HashMap::new(),
+        }
     }
 }
 
 impl<Id: Clone + Ord + Hash> Claims<Id> {
     /// Replaces the hosts that a configuration claims, and says what that may have changed.
-    pub fn replace(&mut self, id: &Id, age: &Age, before: &[HostPattern], after: &[HostPattern]) -> Touched<Id> {
+    pub fn replace(&mut self, id: &Id, age: &Age, before: Names<'_>, after: Names<'_>) -> Touched<Id> {
         let mut touched = BTreeSet::new();
         let mut configurations = BTreeSet::new();
-        let kept: BTreeSet<_> = after.iter().collect();
-        for pattern in before {
+        let kept: BTreeSet<_> = after.iter().map(|(pattern, _)| pattern).collect();
+        for (pattern, _) in before.iter() {
             let key = Key::of(pattern);
             if !kept.contains(pattern) {
                 let claims = self.claims.get_mut(&key).into_iter();
@@ -87,11 +118,14 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
             }
             self.covered_by(&key, &mut touched);
         }
-        for pattern in after {
+        for (pattern, is_alias) in after.iter() {
             let key = Key::of(pattern);
             let claims = self.claims.entry(key.clone()).or_default();
-            if let Err(place) = claims.binary_search_by(|claim| claim.age.cmp(age)) {
-                claims.insert(place, Claim { age: age.clone(), id: id.clone(), taken_by: None });
+            match claims.binary_search_by(|claim| claim.age.cmp(age)) {
+                Err(place) => {
+                    claims.insert(place, Claim { age: age.clone(), id: id.clone(), is_alias, taken_by: None })
+                }
+                Ok(place) => claims.get_mut(place).into_iter().for_each(|claim| claim.is_alias = is_alias),
             }
             self.covered_by(&key, &mut touched);
         }
@@ -109,7 +143,17 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
         self.claims.get(&Key::of(pattern))?.iter().find(|claim| claim.is_linked()).map(|claim| &claim.id)
     }
 
-    /// Whose older claim makes the claim of a configuration on exactly this host loose. None if it is not loose.
+    /// Of the configurations that share this name as an alias, so that it is nobody's, the oldest. None if they do not.
+    pub fn shared_by(&self, pattern: &HostPattern) -> Option<&Id> {
+        let key = Key::of(pattern);
+        self.shared
+            .contains(&key)
+            .then(|| self.claims.get(&key)?.iter().find(|claim| claim.is_alias))
+            .flatten()
+            .map(|claim| &claim.id)
+    }
+
+    /// Whose claim makes the claim of a configuration on exactly this host loose. None if it is not loose.
     pub fn taken_by(&self, pattern: &HostPattern, id: &Id) -> Option<&Id> {
         self.claims.get(&Key::of(pattern))?.iter().find(|claim| claim.id == *id)?.taken_by.as_ref()
     }
@@ -143,32 +187,28 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
         }
     }
 
-    /// Decides for these hosts which claims are linked, oldest claim first.
+    /// Decides for these hosts which claims are linked: hosts before aliases, and of these the oldest claim first.
     fn link(&mut self, keys: &BTreeSet<Key>, configurations: &mut BTreeSet<Id>) {
-        let mut claims: Vec<(Age, Key, Id, Option<Id>)> = Vec::new();
+        let mut claims: Vec<(bool, Age, Key, Id, Option<Id>)> = Vec::new();
         for key in keys {
             for claim in self.claims.get_mut(key).into_iter().flatten() {
-                // None of them counts before it is its turn: what counts is older, and was decided before.
+                // None of them counts before it is its turn: what counts was decided before.
                 let before = claim.taken_by.replace(claim.id.clone());
-                claims.push((claim.age.clone(), key.clone(), claim.id.clone(), before));
+                claims.push((claim.is_alias, claim.age.clone(), key.clone(), claim.id.clone(), before));
             }
         }
-        claims.sort_by(|left, right| (&left.0, &left.1).cmp(&(&right.0, &right.1)));
-        for (age, key, id, before) in claims {
-            let taken_by = match self.covering(&key, &age) {
-                Some((_, owner)) if *owner == id => None,
-                Some((covering, owner)) if covering == key || !self.allow_superseding_host_subsets => {
-                    Some(owner.clone())
-                }
-                _ => None,
-            };
-            // Very many may claim one host: they are sorted by age, and no two have the same.
-            if let Some(claims) = self.claims.get_mut(&key)
-                && let Ok(found) = claims.binary_search_by(|claim| claim.age.cmp(&age))
-                && let Some(claim) = claims.get_mut(found)
-            {
-                claim.taken_by.clone_from(&taken_by);
+        claims.sort_by(|left, right| (left.0, &left.1, &left.2).cmp(&(right.0, &right.1, &right.2)));
+        for (is_alias, age, key, id, _) in &claims {
+            let taken_by = if *is_alias { self.in_the_way_of_alias(key, age, id) } else { self.older(key, age, id) };
+            if let Some(claim) = self.claim_mut(key, age) {
+                claim.taken_by = taken_by;
             }
+        }
+        for key in keys {
+            self.share(key);
+        }
+        for (_, age, key, id, before) in claims {
+            let taken_by = self.claim_mut(&key, &age).and_then(|claim| claim.taken_by.clone());
             if before != taken_by {
                 if let Some(winner) = &before {
                     self.no_longer_in_the_way(winner, &key, &id);
@@ -181,10 +221,48 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
         }
     }
 
+    /// Very many may claim one host: they are sorted by age, and no two have the same.
+    fn claim_mut(&mut self, key: &Key, age: &Age) -> Option<&mut Claim<Id>> {
+        let claims = self.claims.get_mut(key)?;
+        let found = claims.binary_search_by(|claim| claim.age.cmp(age)).ok()?;
+        claims.get_mut(found)
+    }
+
+    /// Whose older claim makes that of a host loose.
+    fn older(&self, key: &Key, age: &Age, id: &Id) -> Option<Id> {
+        let (covering, owner) = self.covering(key, age)?;
+        let is_in_the_way = owner != id && (covering == *key || !self.allow_superseding_host_subsets);
+        is_in_the_way.then(|| owner.clone())
+    }
+
+    /// Whose claim makes that of an alias loose, other aliases left out.
+    fn in_the_way_of_alias(&self, key: &Key, age: &Age, id: &Id) -> Option<Id> {
+        let mut claims = self.claims.get(key).into_iter().flatten();
+        match claims.find(|claim| claim.is_linked() && !claim.is_alias) {
+            Some(claim) => Some(claim.id.clone()),
+            None => self.older(key, age, id),
+        }
+    }
+
+    /// Makes aliases loose that are not the only one of this name.
+    fn share(&mut self, key: &Key) {
+        let Some(claims) = self.claims.get_mut(key) else { return };
+        let linked = claims.iter().filter(|claim| claim.is_alias && claim.is_linked()).map(|claim| claim.id.clone());
+        let [first, second, ..] = &linked.collect::<Vec<_>>()[..] else {
+            self.shared.remove(key);
+            return;
+        };
+        for claim in claims.iter_mut().filter(|claim| claim.is_alias && claim.is_linked()) {
+            claim.taken_by = Some(if claim.id == *first { second.clone() } else { first.clone() });
+        }
+        self.shared.insert(key.clone());
+    }
+
     /// The most specific linked host, claimed earlier, that a lookup of this one would find.
     fn covering(&self, key: &Key, age: &Age) -> Option<(Key, &Id)> {
         key.covering_keys().into_iter().find_map(|covering| {
-            let claim = self.claims.get(&covering)?.iter().find(|claim| claim.is_linked() && claim.age < *age)?;
+            let mut claims = self.claims.get(&covering)?.iter();
+            let claim = claims.find(|claim| claim.is_linked() && !claim.is_alias && claim.age < *age)?;
             Some((covering, &claim.id))
         })
     }
@@ -267,6 +345,10 @@ mod tests {
         texts.iter().map(|text| HostPattern::parse(text).unwrap()).collect()
     }
 
+    fn named<'a>(hosts: &'a [HostPattern], aliases: &'a [HostPattern]) -> Names<'a> {
+        Names { hosts, aliases }
+    }
+
     fn age(seen: u64) -> Age {
         Age { created: None, id: None, seen }
     }
@@ -275,7 +357,7 @@ mod tests {
     fn linked(superseding: bool, configs: &[(&'static str, &[&str])]) -> Vec<String> {
         let mut claims = Claims::new(superseding);
         for (seen, (id, texts)) in configs.iter().enumerate() {
-            claims.replace(id, &age(seen as u64), &[], &hosts(texts));
+            claims.replace(id, &age(seen as u64), Names::default(), named(&hosts(texts), &[]));
         }
         let mut linked = Vec::new();
         for (id, texts) in configs {
@@ -320,25 +402,61 @@ mod tests {
     #[test]
     fn a_loose_claim_is_linked_when_the_winner_goes() {
         let mut claims = Claims::new(false);
-        claims.replace(&"x", &age(0), &[], &hosts(&["*.acme.com"]));
-        claims.replace(&"y", &age(1), &[], &hosts(&["api.acme.com", "*.b.acme.com"]));
-        claims.replace(&"z", &age(2), &[], &hosts(&["c.b.acme.com"]));
+        claims.replace(&"x", &age(0), Names::default(), named(&hosts(&["*.acme.com"]), &[]));
+        claims.replace(&"y", &age(1), Names::default(), named(&hosts(&["api.acme.com", "*.b.acme.com"]), &[]));
+        claims.replace(&"z", &age(2), Names::default(), named(&hosts(&["c.b.acme.com"]), &[]));
         assert_eq!(claims.owner(&HostPattern::Exact("api.acme.com".to_owned())), None);
         let wanted = |claims: &Claims<&'static str>, id| {
             claims.wanted_by_others(&id).map(|(host, id)| format!("{host} {id}")).collect::<Vec<_>>()
         };
         assert_eq!(wanted(&claims, "x"), ["api.acme.com y", "*.b.acme.com y", "c.b.acme.com z"]);
         assert_eq!(claims.taken_by(&HostPattern::Wildcard("b.acme.com".to_owned()), &"y"), Some(&"x"));
-        let touched = claims.replace(&"x", &age(0), &hosts(&["*.acme.com"]), &[]);
+        let touched = claims.replace(&"x", &age(0), named(&hosts(&["*.acme.com"]), &[]), Names::default());
         assert_eq!(touched.configurations, ["x", "y", "z"].into());
         assert_eq!((wanted(&claims, "x"), wanted(&claims, "y")), (vec![], vec!["c.b.acme.com z".to_owned()]));
         assert_eq!(touched.hosts, hosts(&["*.acme.com", "api.acme.com", "*.b.acme.com", "c.b.acme.com"]));
         assert_eq!(claims.owner(&HostPattern::Exact("api.acme.com".to_owned())), Some(&"y"));
         assert_eq!(claims.owner(&HostPattern::Wildcard("b.acme.com".to_owned())), Some(&"y"));
         assert_eq!(claims.owner(&HostPattern::Exact("c.b.acme.com".to_owned())), None);
-        let touched = claims.replace(&"z", &age(2), &hosts(&["c.b.acme.com"]), &[]);
+        let touched = claims.replace(&"z", &age(2), named(&hosts(&["c.b.acme.com"]), &[]), Names::default());
         assert_eq!(touched.configurations, ["y"].into());
         assert!(claims.in_the_way.is_empty());
+    }
+
+    #[test]
+    fn aliases_give_way_and_shared_ones_are_nobodys() {
+        let mut claims = Claims::new(false);
+        let shop = HostPattern::Exact("shop".to_owned());
+        let set =
+            |claims: &mut Claims<&'static str>, id, seen, before: (&[&str], &[&str]), after: (&[&str], &[&str])| {
+                let [old, new] = [before, after].map(|(names, aliases)| (hosts(names), hosts(aliases)));
+                let touched = claims.replace(&id, &age(seen), named(&old.0, &old.1), named(&new.0, &new.1));
+                touched.configurations.into_iter().collect::<Vec<_>>()
+            };
+        let (none, alias): ((&[&str], &[&str]), (&[&str], &[&str])) = ((&[], &[]), (&[], &["shop"]));
+        set(&mut claims, "x", 0, none, alias);
+        assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"x"), None));
+        assert_eq!(set(&mut claims, "y", 1, none, alias), ["x", "y"]);
+        assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (None, Some(&"x")));
+        assert_eq!((claims.taken_by(&shop, &"x"), claims.taken_by(&shop, &"y")), (Some(&"y"), Some(&"x")));
+        // A host comes before aliases, however old they are.
+        assert_eq!(set(&mut claims, "z", 2, none, (&["shop"], &[])), ["x", "y", "z"]);
+        assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"z"), None));
+        set(&mut claims, "z", 2, (&["shop"], &[]), none);
+        assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (None, Some(&"x")));
+        set(&mut claims, "y", 1, alias, none);
+        assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"x"), None));
+        // An alias becomes a host.
+        set(&mut claims, "x", 0, alias, (&["shop"], &[]));
+        set(&mut claims, "y", 1, none, alias);
+        assert_eq!((claims.owner(&shop), claims.taken_by(&shop, &"y")), (Some(&"x"), Some(&"x")));
+        set(&mut claims, "y", 1, alias, none);
+        set(&mut claims, "x", 0, (&["shop"], &[]), none);
+        assert!(claims.claims.is_empty() && claims.in_the_way.is_empty() && claims.shared.is_empty());
+        // What an older wildcard covers is not free.
+        set(&mut claims, "x", 0, none, (&["*"], &[]));
+        set(&mut claims, "y", 1, none, alias);
+        assert_eq!((claims.owner(&shop), claims.taken_by(&shop, &"y")), (None, Some(&"x")));
     }
 
     proptest! {
@@ -346,24 +464,35 @@ mod tests {
         #[test]
         fn changes_agree_with_starting_anew(
             superseding: bool,
-            steps in proptest::collection::vec((0_u8..4, proptest::collection::btree_set("(\\*\\.)?([ab]\\.){0,2}[abc](:1)?|\\*", 0..4)), 1..12),
+            steps in proptest::collection::vec(
+                (
+                    0_u8..4,
+                    proptest::collection::btree_set("(\\*\\.)?([ab]\\.){0,2}[abc](:1)?|\\*", 0..4),
+                    proptest::collection::btree_set("([ab]\\.)?[abc](:1)?", 0..3),
+                ),
+                1..12,
+            ),
         ) {
             let mut claims = Claims::new(superseding);
-            let mut current: HashMap<u8, Vec<HostPattern>> = HashMap::new();
-            for (id, texts) in steps {
-                let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-                let after = hosts(&texts);
-                let before = current.insert(id, after.clone()).unwrap_or_default();
-                claims.replace(&id, &age(u64::from(id)), &before, &after);
+            let mut current: HashMap<u8, (Vec<HostPattern>, Vec<HostPattern>)> = HashMap::new();
+            for (id, texts, aliases) in steps {
+                let [after, mut aliases] =
+                    [texts, aliases].map(|texts| hosts(&texts.iter().map(String::as_str).collect::<Vec<_>>()));
+                aliases.retain(|alias| !after.contains(alias));
+                let before = current.insert(id, (after.clone(), aliases.clone())).unwrap_or_default();
+                claims.replace(&id, &age(u64::from(id)), named(&before.0, &before.1), named(&after, &aliases));
 
                 let mut anew = Claims::new(superseding);
                 for id in 0..4 {
-                    anew.replace(&id, &age(u64::from(id)), &[], current.get(&id).map_or(&[][..], Vec::as_slice));
+                    let names = current.get(&id).map_or(Names::default(), |(hosts, aliases)| named(hosts, aliases));
+                    anew.replace(&id, &age(u64::from(id)), Names::default(), names);
                 }
-                for pattern in current.values().flatten() {
+                for pattern in current.values().flat_map(|(hosts, aliases)| hosts.iter().chain(aliases)) {
                     prop_assert_eq!(claims.owner(pattern), anew.owner(pattern), "{}", pattern);
+                    prop_assert_eq!(claims.shared_by(pattern), anew.shared_by(pattern), "{}", pattern);
                 }
                 prop_assert_eq!(&claims.in_the_way, &anew.in_the_way);
+                prop_assert_eq!(&claims.shared, &anew.shared);
             }
         }
     }

@@ -10,7 +10,7 @@
 //!                  │            └── Secrets that are named from now on, or no longer
 //!                  ├── last good plan of each AuthConfig
 //!                  ├── Secrets, and which AuthConfigs name them
-//!                  └── Claims: whose host is it?
+//!                  └── Claims: whose host, alias or route is it?
 //! ```
 //!
 //! Compiling is synchronous, pure and without I/O. Validating a configuration *is* compiling it.
@@ -18,13 +18,16 @@
 mod compile;
 pub mod hosts;
 mod id;
+mod places;
 mod policies;
 mod references;
 mod report;
+mod routes;
 mod workspace;
 
 pub use compile::{Compiled, Compiler, Refused};
 pub use id::AuthConfigId;
+pub use places::Places;
 pub use policies::PolicyReport;
 pub use report::{Contest, Given, MOST_CONTESTS, Report, State};
 pub use workspace::{SecretChange, Update, Workspace};

@@ -20,8 +20,10 @@ pub struct Report {
     pub warnings: Vec<Problem>,
     /// The hosts that lead to it.
     pub linked_hosts: Vec<String>,
-    /// The hosts that an older AuthConfig claims.
-    pub loose_hosts: Vec<Contest>,
+    /// The routes that lead to it.
+    pub linked_routes: Vec<String>,
+    /// The hosts, other names of hosts, and routes that it claims in vain.
+    pub lost: Vec<Contest>,
     /// The hosts that younger AuthConfigs claim in vain because of this one; at most [`MOST_CONTESTS`].
     pub wanted_hosts: Vec<Contest>,
     /// What was given last.
@@ -33,13 +35,28 @@ pub struct Report {
 /// The most contests that are reported on the side of the winner.
 pub const MOST_CONTESTS: usize = 20;
 
-/// A host that two AuthConfigs claim.
+/// A host or route that two AuthConfigs claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contest {
-    /// The host.
-    pub host: String,
+    /// The host or route.
+    pub place: String,
     /// The other AuthConfig. None if nobody is served there.
     pub other: Option<AuthConfigId>,
+    /// Whether both have it as another name of a host, so that it is nobody's.
+    pub is_shared: bool,
+}
+
+impl std::fmt::Display for Contest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { place, other, is_shared } = self;
+        match other {
+            Some(other) if *is_shared => {
+                write!(formatter, "`{place}` is nobody's: it is short for a host of {other}, too")
+            }
+            Some(other) => write!(formatter, "`{place}` belongs to {other}"),
+            None => write!(formatter, "`{place}` belongs to nobody"),
+        }
+    }
 }
 
 /// What is served of an AuthConfig.
@@ -115,16 +132,19 @@ impl Report {
         let is_served = matches!(self.state, State::Current | State::Earlier);
         let hosts_ready = if is_served { self.linked_hosts.clone() } else { Vec::new() };
         let (ready, reason, message) = match self.state {
-            State::Current if self.loose_hosts.is_empty() => (true, "Reconciled", None),
+            State::Current if self.lost.is_empty() => (true, "Reconciled", None),
             State::Current => {
                 (false, "HostsNotLinked", Some("One or more hosts are not linked to the resource".to_owned()))
             }
             State::Earlier | State::Nothing => (false, "Invalid", Some(self.problems_as_message())),
             State::Waiting | State::Gone => (false, "Reconciling", None),
         };
-        let available = match hosts_ready.is_empty() {
-            false => condition("Available", true, "HostsLinked", None),
-            true => condition("Available", false, "HostsNotLinked", Some("No hosts linked to the resource".to_owned())),
+        let is_available = !hosts_ready.is_empty() || (is_served && !self.linked_routes.is_empty());
+        let available = match is_available {
+            true => condition("Available", true, "HostsLinked", None),
+            false => {
+                condition("Available", false, "HostsNotLinked", Some("No hosts linked to the resource".to_owned()))
+            }
         };
         let mut conditions = vec![available, condition("Ready", ready, reason, message)];
         conditions.extend(self.host_conflict());
@@ -156,19 +176,16 @@ impl Report {
     }
 
     fn host_conflict(&self) -> Option<AuthConfigCondition> {
-        let taken = self.loose_hosts.iter().map(|Contest { host, other }| match other {
-            Some(other) => format!("`{host}` belongs to {other}"),
-            None => format!("`{host}` belongs to nobody"),
+        let taken = self.lost.iter().map(ToString::to_string);
+        let wanted = self.wanted_hosts.iter().filter_map(|Contest { place, other, .. }| {
+            other.as_ref().map(|other| format!("`{place}` is also claimed by {other}"))
         });
-        let wanted = self.wanted_hosts.iter().filter_map(|Contest { host, other }| {
-            other.as_ref().map(|other| format!("`{host}` is also claimed by {other}"))
-        });
-        let reason = match (self.loose_hosts.is_empty(), self.wanted_hosts.is_empty()) {
+        let reason = match (self.lost.is_empty(), self.wanted_hosts.is_empty()) {
             (true, true) => return None,
             (true, false) => "HostWanted",
             (false, _) => "HostTaken",
         };
-        let message = told(taken.chain(wanted), self.loose_hosts.len() + self.wanted_hosts.len());
+        let message = told(taken.chain(wanted), self.lost.len() + self.wanted_hosts.len());
         Some(condition("HostConflict", true, reason, Some(message)))
     }
 
@@ -214,7 +231,8 @@ mod tests {
             problems: Vec::new(),
             warnings: Vec::new(),
             linked_hosts: vec!["a.test".to_owned(), "b.test".to_owned()],
-            loose_hosts: Vec::new(),
+            linked_routes: Vec::new(),
+            lost: Vec::new(),
             wanted_hosts: Vec::new(),
             given,
             served_generation: Some(3),
@@ -233,7 +251,7 @@ mod tests {
 
     fn contest(host: &str, other: Option<&str>) -> Contest {
         let other = other.map(|name| AuthConfigId { namespace: "ns".into(), name: name.into() });
-        Contest { host: host.to_owned(), other }
+        Contest { place: host.to_owned(), other, is_shared: false }
     }
 
     #[test]
@@ -243,7 +261,7 @@ mod tests {
         let not_available = "Available=False/HostsNotLinked: No hosts linked to the resource";
         let invalid = "Ready=False/Invalid: Spec.a: wrong; spec.b: Secret \"s\" not found";
         let loose = "Ready=False/HostsNotLinked: One or more hosts are not linked to the resource";
-        let cases: [(Report, &[&str], &str); 8] = [
+        let cases: [(Report, &[&str], &str); 10] = [
             (report(State::Current), &["Available=True/HostsLinked", "Ready=True/Reconciled"], "2/2"),
             (
                 Report { problems: problems(), served_generation: Some(2), ..report(State::Earlier) },
@@ -255,7 +273,7 @@ mod tests {
             (
                 Report {
                     linked_hosts: vec!["a.test".to_owned()],
-                    loose_hosts: vec![contest("b.test", Some("older"))],
+                    lost: vec![contest("b.test", Some("older"))],
                     ..report(State::Current)
                 },
                 &["Available=True/HostsLinked", loose, "HostConflict=True/HostTaken: `b.test` belongs to ns/older"],
@@ -264,7 +282,7 @@ mod tests {
             (
                 Report {
                     linked_hosts: Vec::new(),
-                    loose_hosts: vec![contest("a.test", Some("older")), contest("b.test", None)],
+                    lost: vec![contest("a.test", Some("older")), contest("b.test", None)],
                     wanted_hosts: vec![contest("c.test", Some("younger"))],
                     ..report(State::Current)
                 },
@@ -275,6 +293,30 @@ mod tests {
                      also claimed by ns/younger",
                 ],
                 "0/2",
+            ),
+            (
+                Report {
+                    linked_hosts: vec!["a.web.svc.cluster.local".to_owned()],
+                    lost: vec![Contest { is_shared: true, ..contest("a", Some("other")) }],
+                    given: Given { hosts: 1, ..Given::default() },
+                    ..report(State::Current)
+                },
+                &[
+                    "Available=True/HostsLinked",
+                    loose,
+                    "HostConflict=True/HostTaken: `a` is nobody's: it is short for a host of ns/other, too",
+                ],
+                "1/1",
+            ),
+            (
+                Report {
+                    linked_hosts: Vec::new(),
+                    linked_routes: vec!["HTTPRoute/ns/web".to_owned()],
+                    given: Given::default(),
+                    ..report(State::Current)
+                },
+                &["Available=True/HostsLinked", "Ready=True/Reconciled"],
+                "0/0",
             ),
             (
                 Report { warnings: vec![problem("spec.c", "short key")], ..report(State::Current) },

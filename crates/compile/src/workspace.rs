@@ -1,6 +1,6 @@
 //! Everything that is configured, and what a change of it means for what is served.
 //!
-//! A workspace takes changes in, one batch at a time, and says which hosts lead where afterwards. It keeps the last
+//! A workspace takes changes in, one batch at a time, and says which hosts and routes lead where afterwards. It keeps the last
 //! good plan of every AuthConfig: a text that does not compile replaces nothing.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //!        │ compile again                  └─► wait ───► the earlier plan, or a pending one
 //!   change_secrets (secrets.rs)                            │
 //!                                                          ▼
-//!                                    Update (update.rs): hosts, reports, Secrets to follow
+//!                                    Update (update.rs): places, reports, Secrets to follow
 //! ```
 
 mod secrets;
@@ -21,18 +21,19 @@ use std::{
     sync::Arc,
 };
 
-use usher_api::{AuthConfig, AuthorizationPolicy, ObjectMeta, SecretName};
-use usher_engine::{Plan, host::HostPattern};
+use usher_api::{AuthConfig, AuthorizationPolicy, Claimed, ObjectMeta, SecretName};
+use usher_engine::{Plan, host::HostPattern, index::Place};
 use usher_evaluators::{Problem, Problems, SecretReader, SecretUse, Secrets};
 
 pub use self::{secrets::SecretChange, update::Update};
 use crate::{
-    AuthConfigId,
-    compile::{self, Compiled, Compiler, Refused},
-    hosts::{Age, Claims, Touched},
+    AuthConfigId, Places,
+    compile::{Compiled, Compiler, Refused},
+    hosts::{Age, Claims, Names},
     policies::PolicySet,
     references::References,
     report::{Contest, Given, MOST_CONTESTS, Report, State},
+    routes::RouteClaims,
 };
 
 /// Everything that is configured.
@@ -41,6 +42,7 @@ pub struct Workspace {
     compiler: Compiler,
     configs: BTreeMap<AuthConfigId, Config>,
     claims: Claims<AuthConfigId>,
+    route_claims: RouteClaims<AuthConfigId>,
     secrets: Secrets,
     references: References,
     policies: PolicySet,
@@ -56,7 +58,7 @@ struct Config {
     /// `metadata.uid`
     uid: Option<String>,
     age: Age,
-    hosts: Vec<HostPattern>,
+    places: Places,
     plan: Arc<Plan>,
     /// The Secrets that the plan was made with, if it is one that compiled.
     secrets: BTreeMap<String, SecretUse>,
@@ -94,6 +96,7 @@ impl Workspace {
             compiler,
             configs: BTreeMap::new(),
             claims,
+            route_claims: RouteClaims::default(),
             secrets,
             references: References::default(),
             policies: PolicySet::default(),
@@ -152,7 +155,10 @@ impl Workspace {
         let metadata = &auth_config.metadata;
         let id = AuthConfigId::of(metadata);
         let reader = SecretReader::new(&self.secrets, &metadata.namespace);
-        let result = guarded(&auth_config.spec.hosts, || self.compiler.compile(auth_config, &reader));
+        let result = guarded(
+            || self.compiler.compile(auth_config, &reader),
+            || self.compiler.places(&auth_config.spec.claimed(), &metadata.namespace, &mut Problems::default()),
+        );
         let is_waiting = reader.is_waiting();
         let secrets = reader.into_asked_for();
         let kept = (!secrets.is_empty()).then(keep);
@@ -168,7 +174,7 @@ impl Workspace {
                 self.keep_references(&id, secrets, update);
                 // What is wrong may be so only because of what is missing.
                 if is_waiting {
-                    self.wait(version, refused.hosts, update);
+                    self.wait(version, refused.places, update);
                 } else {
                     self.refuse(version, refused, update);
                 }
@@ -176,22 +182,22 @@ impl Workspace {
         }
     }
 
-    /// Takes in an AuthConfig that could not even be read: only its name and, as far as they are readable, its hosts
-    /// are known.
+    /// Takes in an AuthConfig that could not even be read: only its name is known and, as far as that is readable, what it
+    /// claims.
     pub fn set_unreadable_auth_config(
         &mut self,
         metadata: &ObjectMeta,
-        hosts: &[String],
+        claimed: &Claimed,
         problems: Vec<Problem>,
         update: &mut Update,
     ) {
         self.forget_namesake(metadata, update);
-        let given = Given { generation: metadata.generation, hosts: hosts.len(), ..Given::default() };
-        let hosts = compile::hosts(hosts, &mut Problems::default());
+        let given = Given { generation: metadata.generation, hosts: claimed.hosts.len(), ..Given::default() };
+        let places = self.compiler.places(claimed, &metadata.namespace, &mut Problems::default());
         let id = AuthConfigId::of(metadata);
         self.waiting.remove(&id);
         self.keep_references(&id, BTreeMap::new(), update);
-        self.refuse(Version { metadata, kept: None, given }, Refused { hosts, problems }, update);
+        self.refuse(Version { metadata, kept: None, given }, Refused { places, problems }, update);
     }
 
     /// Takes an AuthConfig out.
@@ -201,7 +207,7 @@ impl Workspace {
         let named = self.references.remove(id);
         self.note_named(named, update);
         update.plans.push((id.clone(), None));
-        let touched = self.claims.replace(id, &config.age, &config.hosts, &[]);
+        let touched = self.claim(id, &config.age, &config.places, &Places::default());
         self.compiler.metrics.forget(&id.namespace, &id.name);
         let gone = Told { state: State::Gone, problems: Vec::new(), warnings: Vec::new(), given: Given::default() };
         self.report(id, gone, true, update);
@@ -245,7 +251,7 @@ impl Workspace {
             kept,
             uid: metadata.uid.clone(),
             age: self.age(&id, metadata),
-            hosts: compiled.hosts,
+            places: compiled.places,
             plan: Arc::new(compiled.plan),
             secrets,
             good: true,
@@ -256,7 +262,7 @@ impl Workspace {
     }
 
     fn refuse(&mut self, version: Version<'_>, refused: Refused, update: &mut Update) {
-        let Refused { hosts, problems } = refused;
+        let Refused { places, problems } = refused;
         let id = AuthConfigId::of(version.metadata);
         if let Some(config) = self.configs.get_mut(&id).filter(|config| config.good) {
             config.kept = version.kept;
@@ -266,11 +272,11 @@ impl Workspace {
             return;
         }
         let told = Told { state: State::Nothing, problems, warnings: Vec::new(), given: version.given };
-        self.serve_nothing(version, hosts, told, update);
+        self.serve_nothing(version, places, told, update);
     }
 
     /// Puts an AuthConfig off until somebody says what a Secret is. Whatever was served serves on.
-    fn wait(&mut self, version: Version<'_>, hosts: Vec<HostPattern>, update: &mut Update) {
+    fn wait(&mut self, version: Version<'_>, places: Places, update: &mut Update) {
         let id = AuthConfigId::of(version.metadata);
         self.waiting.insert(id.clone());
         if let Some(config) = self.configs.get_mut(&id).filter(|config| config.good) {
@@ -278,11 +284,11 @@ impl Workspace {
             return;
         }
         let told = Told { state: State::Waiting, problems: Vec::new(), warnings: Vec::new(), given: version.given };
-        self.serve_nothing(version, hosts, told, update);
+        self.serve_nothing(version, places, told, update);
     }
 
-    /// Claims hosts, which answer that it cannot be decided.
-    fn serve_nothing(&mut self, version: Version<'_>, mut hosts: Vec<HostPattern>, told: Told, update: &mut Update) {
+    /// Claims hosts and routes, where the answer is that it cannot be decided.
+    fn serve_nothing(&mut self, version: Version<'_>, mut places: Places, told: Told, update: &mut Update) {
         let Version { metadata, kept, .. } = version;
         let id = AuthConfigId::of(metadata);
         let meters = self.compiler.metrics.plan(&id.namespace, &id.name);
@@ -299,16 +305,14 @@ impl Workspace {
         let age = self.age(&id, metadata);
         // Where a version served until now, that must not serve on, nobody else's configuration takes over.
         let served = self.configs.get(&id).filter(|config| !config.secrets.is_empty());
-        for host in served.into_iter().flat_map(|config| &config.hosts) {
-            if !hosts.contains(host) {
-                hosts.push(host.clone());
-            }
+        if let Some(config) = served {
+            places.add(&config.places);
         }
         let config = Config {
             kept,
             uid: metadata.uid.clone(),
             age,
-            hosts,
+            places,
             plan: Arc::new(plan),
             secrets: BTreeMap::new(),
             good: false,
@@ -333,12 +337,17 @@ impl Workspace {
     }
 
     fn replace(&mut self, id: &AuthConfigId, config: Config, update: &mut Update) {
-        let before = self.configs.get(id).map(|config| config.hosts.clone()).unwrap_or_default();
-        // The usual change leaves the hosts alone: nobody else's claim is looked at.
-        let touched = if before == config.hosts {
-            Touched { hosts: before, configurations: BTreeSet::new() }
+        let before = self.configs.get(id).map(|config| config.places.clone()).unwrap_or_default();
+        // The usual change leaves hosts and routes alone: nobody else's claim is looked at.
+        let touched = if before == config.places {
+            let Places { hosts, aliases, routes } = before;
+            let hosts = hosts.into_iter().chain(aliases).map(Place::Host);
+            Changed {
+                places: hosts.chain(routes.into_iter().map(Place::Route)).collect(),
+                configurations: BTreeSet::new(),
+            }
         } else {
-            self.claims.replace(id, &config.age, &before, &config.hosts)
+            self.claim(id, &config.age, &before, &config.places)
         };
         update.plans.push((id.clone(), Some(Arc::clone(&config.plan))));
         let told = config.told.clone();
@@ -347,12 +356,26 @@ impl Workspace {
         self.publish(id, touched, update);
     }
 
-    /// Publishes where hosts lead now, and reports what that means for others than `id`.
-    fn publish(&self, id: &AuthConfigId, touched: Touched<AuthConfigId>, update: &mut Update) {
-        for pattern in touched.hosts {
-            let plan =
-                self.claims.owner(&pattern).and_then(|id| self.configs.get(id)).map(|config| Arc::clone(&config.plan));
-            update.hosts.push((pattern, plan));
+    fn claim(&mut self, id: &AuthConfigId, age: &Age, before: &Places, after: &Places) -> Changed {
+        let names = |places: &Places| (places.hosts.clone(), places.aliases.clone());
+        let [old, new] = [names(before), names(after)];
+        let touched = self.claims.replace(
+            id,
+            age,
+            Names { hosts: &old.0, aliases: &old.1 },
+            Names { hosts: &new.0, aliases: &new.1 },
+        );
+        let mut configurations = touched.configurations;
+        configurations.extend(self.route_claims.replace(id, age, &before.routes, &after.routes));
+        let routes: BTreeSet<_> = before.routes.iter().chain(&after.routes).cloned().map(Place::Route).collect();
+        Changed { places: touched.hosts.into_iter().map(Place::Host).chain(routes).collect(), configurations }
+    }
+
+    /// Publishes where hosts and routes lead now, and reports what that means for others than `id`.
+    fn publish(&self, id: &AuthConfigId, touched: Changed, update: &mut Update) {
+        for place in touched.places {
+            let plan = self.plan_at(&place);
+            update.places.push((place, plan));
         }
         for other in touched.configurations.iter().filter(|other| *other != id) {
             if let Some(config) = self.configs.get(other) {
@@ -361,12 +384,34 @@ impl Workspace {
         }
     }
 
+    fn plan_at(&self, place: &Place) -> Option<Arc<Plan>> {
+        let plan_of = |id| self.configs.get(id).map(|config| Arc::clone(&config.plan));
+        match place {
+            Place::Route(route) => self.route_claims.owner(route).and_then(plan_of),
+            Place::Host(host) => match self.claims.shared_by(host) {
+                None => self.claims.owner(host).and_then(plan_of),
+                Some(AuthConfigId { namespace, name }) => {
+                    let meters = self.compiler.metrics.plan(namespace, name);
+                    let problem = format!("`{host}` is short for hosts of several AuthConfigs");
+                    Some(Arc::new(Plan::broken(Arc::clone(namespace), Arc::clone(name), meters, problem)))
+                }
+            },
+        }
+    }
+
     /// Says what became of an AuthConfig.
     fn report(&self, id: &AuthConfigId, told: Told, is_news: bool, update: &mut Update) {
         let config = self.configs.get(id);
-        let hosts: BTreeSet<_> = config.into_iter().flat_map(|config| &config.hosts).collect();
-        let (linked, loose): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|host| self.claims.owner(host) == Some(id));
-        let contest = |host: String, other: Option<&AuthConfigId>| Contest { host, other: other.cloned() };
+        let none = Places::default();
+        let Places { hosts, aliases, routes } = config.map_or(&none, |config| &config.places);
+        let hosts: BTreeSet<_> = hosts.iter().collect();
+        let is_linked = |host: &&HostPattern| self.claims.owner(host) == Some(id);
+        let (linked, loose): (Vec<_>, Vec<_>) = hosts.into_iter().partition(is_linked);
+        let loose = loose.into_iter().chain(aliases.iter().filter(|alias| !is_linked(alias)));
+        let (linked_routes, loose_routes): (Vec<_>, Vec<_>) =
+            routes.iter().partition(|route| self.route_claims.owner(route) == Some(id));
+        let contest =
+            |place: String, other: Option<&AuthConfigId>| Contest { place, other: other.cloned(), is_shared: false };
         let report = Report {
             id: id.clone(),
             is_news,
@@ -374,9 +419,13 @@ impl Workspace {
             problems: told.problems,
             warnings: told.warnings,
             linked_hosts: linked.into_iter().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect(),
-            loose_hosts: loose
-                .into_iter()
-                .map(|host| contest(host.to_string(), self.claims.taken_by(host, id)))
+            linked_routes: linked_routes.into_iter().map(ToString::to_string).collect(),
+            lost: loose
+                .map(|host| Contest {
+                    is_shared: self.claims.shared_by(host).is_some(),
+                    ..contest(host.to_string(), self.claims.taken_by(host, id))
+                })
+                .chain(loose_routes.into_iter().map(|route| contest(route.to_string(), self.route_claims.owner(route))))
                 .collect(),
             wanted_hosts: self
                 .claims
@@ -391,12 +440,21 @@ impl Workspace {
     }
 }
 
+/// Hosts and routes that may lead elsewhere now, and the configurations that have won or lost one or have another rival.
+struct Changed {
+    places: Vec<Place>,
+    configurations: BTreeSet<AuthConfigId>,
+}
+
 /// Compiles. A panic refuses the one AuthConfig: it must not end the loop that takes in all of them.
-fn guarded(hosts: &[String], compile: impl FnOnce() -> Result<Compiled, Refused>) -> Result<Compiled, Refused> {
+fn guarded(
+    compile: impl FnOnce() -> Result<Compiled, Refused>,
+    places: impl FnOnce() -> Places,
+) -> Result<Compiled, Refused> {
     catch_unwind(AssertUnwindSafe(compile)).unwrap_or_else(|_| {
         tracing::error!("compiling an AuthConfig panicked");
         let problem = Problem { path: "spec".to_owned(), message: "it cannot be compiled: internal error".to_owned() };
-        Err(Refused { hosts: compile::hosts(hosts, &mut Problems::default()), problems: vec![problem] })
+        Err(Refused { places: places(), problems: vec![problem] })
     })
 }
 
@@ -406,8 +464,9 @@ mod tests {
 
     #[test]
     fn a_panic_refuses_one_config_which_claims_its_hosts() {
-        let refused = guarded(&["a.test".to_owned()], || panic!("expected by the test")).unwrap_err();
-        assert_eq!(refused.hosts, [HostPattern::Exact("a.test".to_owned())]);
+        let places = Places { hosts: vec![HostPattern::Exact("a.test".to_owned())], ..Places::default() };
+        let refused = guarded(|| panic!("expected by the test"), || places.clone()).unwrap_err();
+        assert_eq!(refused.places, places);
         assert_eq!(refused.problems.len(), 1);
     }
 }

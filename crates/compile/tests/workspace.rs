@@ -34,6 +34,7 @@ impl Served {
             metrics: Metrics::register(&registry).unwrap(),
             options: Options { evaluator_cache_bytes: 1 << 20, deep_metrics: true, all_namespaces: true },
             on_condition_error: OnConditionError::Undecidable,
+            allow_route_lookup: true,
         };
         let workspace = Workspace::new(compiler, superseding, secrets);
         Self { workspace, index: HostIndex::default(), registry }
@@ -58,7 +59,7 @@ impl Served {
                             .collect();
                         self.workspace.set_unreadable_auth_config(
                             &document.metadata,
-                            &document.hosts,
+                            &document.claimed,
                             problems,
                             update,
                         );
@@ -81,10 +82,10 @@ impl Served {
     }
 
     fn publish(&mut self, update: Update) -> Vec<(String, State, usize, Vec<String>)> {
-        self.index.publish(update.hosts);
+        self.index.publish(update.places);
         let reports = update.reports.into_iter().map(|report| {
-            let loose_hosts = report.loose_hosts.into_iter().map(|contest| contest.host);
-            (report.id.name.to_string(), report.state, report.problems.len(), loose_hosts.collect())
+            let lost = report.lost.into_iter().map(|contest| contest.place);
+            (report.id.name.to_string(), report.state, report.problems.len(), lost.collect())
         });
         reports.collect()
     }
@@ -96,7 +97,7 @@ impl Served {
 
     /// The verdict on a request without credentials, with the name of who gave it.
     async fn verdict(&self, host: &str) -> String {
-        let Some(plan) = self.index.find(host) else { return "nobody".to_owned() };
+        let Some(plan) = self.index.find_host(host) else { return "nobody".to_owned() };
         let mut parts = RequestParts { host: host.to_owned(), path: "/".to_owned(), ..RequestParts::default() };
         parts.headers.insert("authorization", "Bearer sesame");
         let verdict = usher_engine::check(&plan, &Request::new(parts), None, None).await;
@@ -243,6 +244,87 @@ async fn the_loser_of_a_host_takes_over_when_the_winner_goes() {
     assert_eq!(served.verdict("api.pets.test").await, "second OK");
 }
 
+/// An AuthConfig of a namespace with this specification.
+fn of(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {{namespace: {namespace}, name: {name}}}\nspec: {spec}\n---\n"
+    )
+}
+
+#[tokio::test]
+async fn a_service_is_found_by_all_its_names() {
+    let mut served = Served::new(false);
+    let aliases = |port| format!("{{hosts: [shop.web.svc.cluster.local{port}], hostAliases: kubernetesService}}");
+    served.apply(&of("web", "shop", &aliases("")));
+    for host in ["shop", "shop:8000", "Shop.web", "shop.web.svc", "shop.web.svc:80", "shop.web.svc.cluster.local.:8000"]
+    {
+        assert_eq!(served.verdict(host).await, "shop OK", "{host}");
+    }
+    for host in ["shop.other", "web", "a.shop", "shop.web.svc.cluster", "shop.web.svc.other.local"] {
+        assert_eq!(served.verdict(host).await, "nobody", "{host}");
+    }
+
+    // Another one of that name, in another namespace: the short name says too little.
+    let other = "{hosts: [shop.other.svc.cluster.local], hostAliases: kubernetesService, authentication: {k: {apiKey: {selector: {}}}}}";
+    let reports = served.apply(&of("other", "theirs", other));
+    let lost = |name: &str| (name.to_owned(), State::Current, 0, vec!["shop".to_owned()]);
+    assert_eq!(reports, [lost("theirs"), lost("shop")]);
+    assert_eq!(served.verdict("shop:8000").await, "shop UNAVAILABLE");
+    assert_eq!(served.verdict("shop.web").await, "shop OK");
+    assert_eq!(served.verdict("shop.other").await, "theirs UNAUTHENTICATED");
+    // One that says so expressly has it.
+    served.apply(&of("web", "shop", "{hosts: [shop.web.svc.cluster.local, shop], hostAliases: kubernetesService}"));
+    assert_eq!(served.verdict("shop").await, "shop OK");
+    served.apply(&of("web", "shop", "{hosts: [shop.web.svc.cluster.local]}"));
+    assert_eq!(served.verdict("shop").await, "theirs UNAUTHENTICATED");
+    // One that cannot be read holds its names, too.
+    served.apply(&of("web", "shop", &aliases(":8000")));
+    assert_eq!(served.verdict("shop:8000").await, "shop OK");
+    let mut update = Update::default();
+    served
+        .workspace
+        .remove_auth_config(&AuthConfigId { namespace: "other".into(), name: "theirs".into() }, &mut update);
+    served.publish(update);
+    assert_eq!(served.verdict("shop").await, "nobody");
+    let typo = "{hosts: [a.web.svc.cluster.local], hostAliases: kubernetes, when: {}}";
+    served.apply(&of("web", "typo", typo));
+    for host in ["a", "a.web", "a.web.svc.cluster.local"] {
+        assert_eq!(served.verdict(host).await, "typo UNAVAILABLE", "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_leads_to_the_one_that_claims_it() {
+    let mut served = Served::new(false);
+    let found = |served: &Served, host: &str, route: &str| {
+        let context_extensions = [("route".to_owned(), route.to_owned())].into();
+        let parts = RequestParts { host: host.to_owned(), context_extensions, ..RequestParts::default() };
+        served.index.find(&Request::new(parts)).map_or("nobody".to_owned(), |plan| plan.name.to_string())
+    };
+    served.apply(&open("everything", "*"));
+    served.apply(&of("web", "shop", "{hosts: [], routes: [{name: shop}]}"));
+    let reports = served.apply(&of(
+        "web",
+        "orders",
+        "{hosts: [orders.test], routes: [{name: shop}, {name: shop, sectionName: orders}]}",
+    ));
+    let lost = vec!["orders.test".to_owned(), "HTTPRoute/web/shop".to_owned()];
+    assert_eq!(reports[0], ("orders".to_owned(), State::Current, 0, lost));
+    // A namespace is not another's to claim.
+    served.apply(&of("evil", "evil", "{hosts: [], routes: [{name: shop}]}"));
+    assert_eq!(found(&served, "a.test", "HTTPRoute/web/shop"), "shop");
+    assert_eq!(found(&served, "a.test", "HTTPRoute/web/shop/orders"), "orders");
+    assert_eq!(found(&served, "a.test", "HTTPRoute/web/shop/other"), "shop");
+    assert_eq!(found(&served, "a.test", "GRPCRoute/web/shop"), "everything");
+    // The next one in line, and what cannot be compiled.
+    served.apply(&of("web", "shop", "{hosts: [], routes: [{name: cart}]}"));
+    assert_eq!(found(&served, "a.test", "HTTPRoute/web/shop"), "orders");
+    served.apply(&of("web", "typo", "{hosts: [], routes: [{name: pay}], wen: []}"));
+    assert_eq!(found(&served, "a.test", "HTTPRoute/web/pay"), "typo");
+    served.apply(&of("web", "broken", "{hosts: [], routes: [{name: ship}], when: [{patternRef: missing}]}"));
+    assert_eq!(found(&served, "a.test", "HTTPRoute/web/ship"), "broken");
+}
+
 #[tokio::test]
 async fn an_api_key_works_as_soon_as_its_secret_is_there_and_no_longer() {
     let mut served = Served::new(false);
@@ -299,7 +381,7 @@ async fn without_the_secret_that_told_whom_to_believe_nobody_is_believed() {
         served.remove_secret("s", &mut update);
         let reports: Vec<_> = update.reports.iter().map(|report| (report.state, report.problems.len())).collect();
         assert_eq!(reports, [(state, 1)], "{rule}");
-        served.index.publish(update.hosts);
+        served.index.publish(update.places);
         assert_eq!(served.verdict("named.test").await, verdict, "{rule}");
         served.apply(SECRET);
         assert_eq!(served.verdict("named.test").await, "named OK", "{rule}");
@@ -444,11 +526,11 @@ async fn both_sides_of_a_contest_are_told() {
             }
         }
         let shown = |contests: &[usher_compile::Contest]| {
-            let names = contests.iter().map(|it| format!("{} {}", it.host, it.other.as_ref().unwrap().name));
+            let names = contests.iter().map(|it| format!("{} {}", it.place, it.other.as_ref().unwrap().name));
             names.collect::<Vec<_>>().join(", ")
         };
         let reports = update.reports.iter().map(|report| {
-            let (taken, wanted) = (shown(&report.loose_hosts), shown(&report.wanted_hosts));
+            let (taken, wanted) = (shown(&report.lost), shown(&report.wanted_hosts));
             format!("{} news={} taken={taken} wanted={wanted}", report.id.name, report.is_news)
         });
         reports.collect::<Vec<_>>()
@@ -495,7 +577,7 @@ async fn what_was_unknown_at_first_is_not_older_than_everybody() {
     let id = usher_api::ObjectMeta { namespace: "default".to_owned(), name: "late".to_owned(), ..Default::default() };
     let problem = vec![Problem { path: String::new(), message: "it is not JSON".to_owned() }];
     let mut update = Update::default();
-    served.workspace.set_unreadable_auth_config(&id, &[], problem, &mut update);
+    served.workspace.set_unreadable_auth_config(&id, &usher_api::Claimed::default(), problem, &mut update);
     served.publish(update);
     served.apply(&with(open("early", "a.test"), "2026-01-01T00:00:00Z"));
     served.apply(&with(open("late", "a.test"), "2026-01-02T00:00:00Z"));
@@ -658,7 +740,7 @@ spec:
         ),
     ];
     for (what, parts, expected) in cases {
-        let plan = served.index.find("odd.test").unwrap();
+        let plan = served.index.find_host("odd.test").unwrap();
         let verdict = usher_engine::check(&plan, &Request::new(parts), None, None).await;
         assert_eq!(verdict.code_name(), expected, "{what}: {verdict:?}");
         assert_eq!(served.verdict("other.test").await, "other OK", "after {what}");

@@ -1,11 +1,17 @@
-//! From a host to the plan that decides about it.
+//! From a request to the plan that decides about it: by its route, or by its host.
 //!
 //! Readers load one pointer and take no lock. A change copies the parts of the table that it touches, so that its cost
 //! does not grow with the number of configurations, and becomes visible as a whole.
 //!
 //! Requests for a host that nobody serves may have a plan too, the default one.
 //!
-//! Order of a lookup: the host with its port, the host without, then wildcards from the most specific to `*`, each
+//! Order of a lookup:
+//!
+//! 1. the context extension `host`, if the gateway sets it, even when it is empty: then nothing else counts
+//! 2. the [route](crate::route), if the gateway names it: its section before the route as a whole
+//! 3. the host of the request
+//!
+//! Order of hosts: the host with its port, the host without, then wildcards from the most specific to `*`, each
 //! with the port before without. A wildcard also covers the name that it hangs from: `*.acme.com` serves `acme.com`.
 
 use std::{
@@ -17,11 +23,36 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    Plan,
+    Plan, Request,
     host::{Host, HostPattern, MAX_NAME, is_port},
+    route::{self, RouteName},
 };
 
-/// All plans by host.
+/// What leads requests to a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// A host, or all hosts below a name.
+    Host(HostPattern),
+    /// A route of a gateway.
+    Route(RouteName),
+}
+
+impl From<HostPattern> for Place {
+    fn from(host: HostPattern) -> Self {
+        Self::Host(host)
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(host) => host.fmt(formatter),
+            Self::Route(route) => route.fmt(formatter),
+        }
+    }
+}
+
+/// All plans by host and route.
 #[derive(Debug)]
 pub struct HostIndex {
     current: ArcSwap<Table>,
@@ -41,6 +72,9 @@ struct Table {
     wildcards: Arc<[Arc<Shard>]>,
     /// Most tables have no wildcard; then nobody walks labels.
     wildcard_count: usize,
+    routes: Arc<[Arc<Shard>]>,
+    /// Most tables have no route; then nobody looks for the route of a request.
+    route_count: usize,
     /// For hosts that are not in the table.
     default: Option<Arc<Plan>>,
 }
@@ -52,6 +86,8 @@ impl Default for HostIndex {
             exact: vec![Arc::default(); SHARDS].into(),
             wildcards: vec![Arc::default(); SHARDS].into(),
             wildcard_count: 0,
+            routes: vec![Arc::default(); SHARDS].into(),
+            route_count: 0,
             default: None,
         };
         Self { current: ArcSwap::from_pointee(table), writer: Mutex::new(()) }
@@ -59,9 +95,20 @@ impl Default for HostIndex {
 }
 
 impl HostIndex {
-    /// The plan for a host as a client sent it.
+    /// The plan for a request.
     #[must_use]
-    pub fn find(&self, host: &str) -> Option<Arc<Plan>> {
+    pub fn find(&self, request: &Request) -> Option<Arc<Plan>> {
+        let table = self.current.load();
+        table
+            .find_route(request)
+            .or_else(|| table.find(&Host::parse(request.lookup_host())))
+            .or(table.default.as_ref())
+            .cloned()
+    }
+
+    /// The plan for a host as a client would send it, whatever route leads to it.
+    #[must_use]
+    pub fn find_host(&self, host: &str) -> Option<Arc<Plan>> {
         let table = self.current.load();
         table.find(&Host::parse(host)).or(table.default.as_ref()).cloned()
     }
@@ -74,18 +121,25 @@ impl HostIndex {
         self.current.store(Arc::new(table));
     }
 
-    /// Makes several hosts lead elsewhere, all at once; `None` takes a host out.
-    pub fn publish(&self, changes: impl IntoIterator<Item = (HostPattern, Option<Arc<Plan>>)>) {
+    /// Makes several hosts and routes lead elsewhere, all at once; `None` takes one out.
+    pub fn publish<P: Into<Place>>(&self, changes: impl IntoIterator<Item = (P, Option<Arc<Plan>>)>) {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = Table::clone(&self.current.load());
-        for (pattern, plan) in changes {
-            table.set(&pattern, plan);
+        for (place, plan) in changes {
+            table.set(&place.into(), plan);
         }
         self.current.store(Arc::new(table));
     }
 }
 
 impl Table {
+    fn find_route(&self, request: &Request) -> Option<&Arc<Plan>> {
+        if self.route_count == 0 || request.names_lookup_host() {
+            return None;
+        }
+        route::find(request, |name| get(&self.hasher, &self.routes, name))
+    }
+
     fn find(&self, host: &Host<'_>) -> Option<&Arc<Plan>> {
         let port = host.port.filter(|port| is_port(port));
         if let Some(port) = port
@@ -125,24 +179,28 @@ impl Table {
         get(&self.hasher, &self.wildcards, suffix)
     }
 
-    fn set(&mut self, pattern: &HostPattern, plan: Option<Arc<Plan>>) {
-        let (shards, key) = match pattern {
-            HostPattern::Exact(key) => (&mut self.exact, key),
-            HostPattern::Wildcard(key) => (&mut self.wildcards, key),
+    fn set(&mut self, place: &Place, plan: Option<Arc<Plan>>) {
+        let (shards, key) = match place {
+            Place::Host(HostPattern::Exact(key)) => (&mut self.exact, key.as_str()),
+            Place::Host(HostPattern::Wildcard(key)) => (&mut self.wildcards, key.as_str()),
+            Place::Route(route) => (&mut self.routes, route.as_str()),
         };
         let Some(shard) = Arc::make_mut(shards).get_mut(shard_of(&self.hasher, key)) else { return };
         let shard = Arc::make_mut(shard);
         let before = shard.len();
         match plan {
             Some(plan) => {
-                shard.insert(Arc::from(key.as_str()), plan);
+                shard.insert(Arc::from(key), plan);
             }
             None => {
-                shard.remove(key.as_str());
+                shard.remove(key);
             }
         }
-        if matches!(pattern, HostPattern::Wildcard(_)) {
-            self.wildcard_count = self.wildcard_count + shard.len() - before;
+        let after = shard.len();
+        match place {
+            Place::Host(HostPattern::Exact(_)) => {}
+            Place::Host(HostPattern::Wildcard(_)) => self.wildcard_count = self.wildcard_count + after - before,
+            Place::Route(_) => self.route_count = self.route_count + after - before,
         }
     }
 }
@@ -182,7 +240,7 @@ mod tests {
     }
 
     fn name_of(index: &HostIndex, host: &str) -> Option<String> {
-        index.find(host).map(|plan| plan.name.to_string())
+        index.find_host(host).map(|plan| plan.name.to_string())
     }
 
     #[test]
@@ -195,6 +253,34 @@ mod tests {
         }
         index.publish_default(None);
         assert_eq!(name_of(&index, "other.test"), None);
+    }
+
+    #[test]
+    fn a_route_comes_before_the_host() {
+        let index = index(&[("a.test", "host")]);
+        let route = |section| Place::Route(RouteName::new("HTTPRoute", "n", "web", section).unwrap());
+        index.publish([(route(None), Some(plan("route"))), (route(Some("s")), Some(plan("section")))]);
+        let found = |host: &str, extensions: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let parts = crate::RequestParts {
+                host: host.to_owned(),
+                context_extensions: extensions.iter().map(owned).collect(),
+                ..crate::RequestParts::default()
+            };
+            index.find(&Request::new(parts)).map(|plan| plan.name.to_string())
+        };
+        let found = |host, extensions| found(host, extensions).unwrap_or_default();
+        assert_eq!(found("a.test", &[]), "host");
+        assert_eq!(found("a.test", &[("route", "HTTPRoute/n/web")]), "route");
+        assert_eq!(found("other.test", &[("route", "HTTPRoute/n/web/s")]), "section");
+        assert_eq!(found("other.test", &[("route", "HTTPRoute/n/web/other")]), "route");
+        assert_eq!(found("a.test", &[("route", "HTTPRoute/n/unknown")]), "host");
+        assert_eq!(found("other.test", &[("route", "HTTPRoute/n/unknown")]), "");
+        assert_eq!(found("other.test", &[("route", "HTTPRoute/n/web"), ("host", "a.test")]), "host");
+        assert_eq!(found("a.test", &[("route", "HTTPRoute/n/web"), ("host", "")]), "");
+        index.publish([(route(None), None), (route(Some("s")), None)]);
+        assert_eq!(found("a.test", &[("route", "HTTPRoute/n/web/s")]), "host");
+        assert_eq!(index.current.load().route_count, 0);
     }
 
     #[test]

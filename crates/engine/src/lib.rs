@@ -23,6 +23,7 @@ pub mod observe;
 pub mod pipeline;
 pub mod plan;
 pub mod request;
+pub mod route;
 #[cfg(test)]
 mod testing;
 pub mod trace;

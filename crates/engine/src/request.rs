@@ -235,6 +235,11 @@ impl Request {
         self.parts.context_extensions.get("host").unwrap_or(&self.parts.host)
     }
 
+    /// Whether the gateway says by which host to look the configuration up.
+    pub(crate) fn names_lookup_host(&self) -> bool {
+        self.parts.context_extensions.contains_key("host")
+    }
+
     /// How many requests of rules led to this one, as their headers tell: one that is made because of a check whose request
     /// was itself made by a rule counts one more.
     #[must_use]

@@ -7,7 +7,9 @@ pub mod jwt;
 pub mod kubernetes_token_review;
 pub mod oauth2_introspection;
 pub mod plain;
+pub mod spiffe;
 pub mod x509;
+mod xfcc;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -48,6 +50,7 @@ pub fn build(
     let method = problems.take(at, spec.method());
     let challenge = match method {
         Some(AuthenticationMethod::Plain(_)) => Some(credentials::challenge("Plain", name)),
+        Some(AuthenticationMethod::Spiffe(_)) => Some(credentials::challenge("SPIFFE", name)),
         Some(AuthenticationMethod::X509(_)) => Some(credentials::challenge("Certificate", name)),
         _ => location.as_ref().map(|location| location.challenge(name)),
     };
@@ -77,6 +80,10 @@ pub fn build(
             let at = at.field("kubernetesTokenReview");
             Method::new("IDENTITY_KUBERNETES", kubernetes_token_review::build(spec, location, &at, context, problems))
         }
+        AuthenticationMethod::Spiffe(spec) => {
+            facts.credentials = None;
+            Method::new("IDENTITY_SPIFFE", spiffe::build(spec, &at.field("spiffe"), problems))
+        }
         AuthenticationMethod::X509(spec) => {
             facts.credentials = None;
             Method::new("IDENTITY_MTLS", x509::build(spec, &at.field("x509"), context, problems))
@@ -101,7 +108,10 @@ fn remove_credential(
         | AuthenticationMethod::Jwt(_)
         | AuthenticationMethod::OAuth2Introspection(_)
         | AuthenticationMethod::KubernetesTokenReview(_) => Some(Box::new(location?.clone())),
-        AuthenticationMethod::X509(_) | AuthenticationMethod::Plain(_) | AuthenticationMethod::Anonymous(_) => {
+        AuthenticationMethod::X509(_)
+        | AuthenticationMethod::Spiffe(_)
+        | AuthenticationMethod::Plain(_)
+        | AuthenticationMethod::Anonymous(_) => {
             problems.add(&at.field("removeCredential"), "this method takes no credential from `credentials`");
             None
         }

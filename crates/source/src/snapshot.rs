@@ -275,7 +275,7 @@ impl Entry {
         match self {
             Self::AuthConfig(config) => Some(stored::auth_config(config)),
             Self::UnservedAuthConfig(object) => {
-                Some(stored::unserved_auth_config(&object.document.metadata, &object.document.hosts))
+                Some(stored::unserved_auth_config(&object.document.metadata, &object.document.claimed))
             }
             Self::LabelledSecret(secret) => Some(stored::secret(secret)),
             Self::NamedSecret { secret: Some(secret), .. } => Some(stored::secret(secret)),

@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         };
         let journal = Journal::default();
         let deadline = Instant::now() + Duration::from_millis(arguments.timeout);
-        let verdict = match index.find(request.lookup_host()) {
+        let verdict = match index.find(&request) {
             None => Verdict::not_found(),
             Some(plan) => {
                 match plan.namespace.is_empty() {
@@ -135,7 +135,7 @@ async fn load(files: &FileOptions, config: &ConfigOptions) -> Result<HostIndex, 
     }
     let index = HostIndex::default();
     index.publish_default(workspace.default_plan());
-    index.publish(update.hosts);
+    index.publish(update.places);
     resources.wait_first_attempts(Duration::from_secs(5)).await;
     Ok(index)
 }

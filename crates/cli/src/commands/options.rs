@@ -53,6 +53,12 @@ pub(crate) struct ConfigOptions {
           action = clap::ArgAction::Set, value_parser = boolean, value_name = "BOOLEAN")]
     pub(crate) allow_superseding_host_subsets: bool,
 
+    /// Look up routes before hosts, where the gateway says which route a request takes: AuthConfigs may claim routes of
+    /// their namespace, whoever has claimed the hosts.
+    #[arg(long, env = "ALLOW_ROUTE_LOOKUP", num_args = 0..=1, require_equals = true, default_value = "false",
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = boolean, value_name = "BOOLEAN")]
+    pub(crate) allow_route_lookup: bool,
+
     /// Size of the cache of each rule, in MiB. Default: 1.
     #[arg(long, env = "EVALUATOR_CACHE_SIZE", default_value = "1", value_name = "MIB")]
     pub(crate) evaluator_cache_size: Number<u64>,
@@ -132,6 +138,7 @@ impl ConfigOptions {
                 all_namespaces: self.watch_namespace.is_empty(),
             },
             on_condition_error,
+            allow_route_lookup: self.allow_route_lookup,
             secret_label_selector: self.secret_label_selector.clone(),
             http: http::Options {
                 max_body: self.max_upstream_body.or_default("max-upstream-body", 1 << 20),

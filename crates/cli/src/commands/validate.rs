@@ -65,19 +65,14 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
                     line(&file, object.document.lines.find(&problem.path), "", &problem.path, &problem.message)
                 );
             }
-            for contest in &report.loose_hosts {
-                let host = &contest.host;
-                let at = object.document.lines.find("spec.hosts");
-                println!(
-                    "{}",
-                    line(
-                        &file,
-                        at,
-                        "warning: ",
-                        "spec.hosts",
-                        &format!("host `{host}` belongs to an earlier AuthConfig")
-                    )
-                );
+            for contest in &report.lost {
+                let field = match contest {
+                    _ if contest.is_shared => "spec.hostAliases",
+                    _ if contest.place.contains('/') => "spec.routes",
+                    _ => "spec.hosts",
+                };
+                let at = object.document.lines.find(field);
+                println!("{}", line(&file, at, "warning: ", field, &contest.to_string()));
             }
         }
     }

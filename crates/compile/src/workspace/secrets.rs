@@ -108,13 +108,13 @@ impl Workspace {
         } else if distrusted {
             // Only its name could be read of what was given last.
             let (namespace, name) = (id.namespace.to_string(), id.name.to_string());
-            let (uid, given, hosts) = (config.uid.clone(), config.told.given, config.hosts.clone());
+            let (uid, given, places) = (config.uid.clone(), config.told.given, config.places.clone());
             let problem = "a Secret that an earlier version trusted has changed, and this one cannot be read";
             let problems = vec![Problem { path: "spec".to_owned(), message: problem.to_owned() }];
             let named = self.references.remove(id);
             self.note_named(named, update);
             let metadata = ObjectMeta { namespace, name, uid, ..ObjectMeta::default() };
-            self.refuse(Version { metadata: &metadata, kept: None, given }, Refused { hosts, problems }, update);
+            self.refuse(Version { metadata: &metadata, kept: None, given }, Refused { places, problems }, update);
         }
     }
 

@@ -2,15 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use usher_engine::{Plan, host::HostPattern};
+use usher_engine::{Plan, index::Place};
 
 use crate::{AuthConfigId, policies::PolicyReport, references::Named, report::Report};
 
 /// What a batch of changes means.
 #[derive(Debug, Default)]
 pub struct Update {
-    /// Where hosts lead now; `None`: nowhere. To be published at once.
-    pub hosts: Vec<(HostPattern, Option<Arc<Plan>>)>,
+    /// Where hosts and routes lead now; `None`: nowhere. To be published at once.
+    pub places: Vec<(Place, Option<Arc<Plan>>)>,
     /// What is in force now of AuthConfigs, whatever hosts they have; `None`: nothing any more. Of several entries of one
     /// AuthConfig the last one counts.
     pub plans: Vec<(AuthConfigId, Option<Arc<Plan>>)>,

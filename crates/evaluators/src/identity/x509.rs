@@ -55,7 +55,6 @@
 
 mod source;
 mod subject;
-mod xfcc;
 
 #[cfg(test)]
 mod tests;

@@ -176,7 +176,7 @@ impl Builder<'_> {
         }
         if nameless {
             // Its hosts must not be left to others.
-            if document.hosts.is_empty() {
+            if document.claimed.is_empty() {
                 return;
             }
             document.metadata.name = format!("unnamed:{}:{}", self.file.display(), line.unwrap_or_default());

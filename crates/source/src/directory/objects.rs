@@ -88,7 +88,7 @@ impl Object {
                 Arc::ptr_eq(one, other)
                     || (one.file == other.file
                         && a.metadata == b.metadata
-                        && a.hosts == b.hosts
+                        && a.claimed == b.claimed
                         && a.result == b.result)
             }
             (Self::AuthorizationPolicy(one, _), Self::AuthorizationPolicy(other, _)) => {

@@ -78,7 +78,7 @@ impl Folder {
                     let document = &object.document;
                     let name = document.metadata.id().replace(&root, "");
                     let state = if document.result.is_ok() { "" } else { " broken" };
-                    words.push(format!("AuthConfig {name} {}{state}", document.hosts.join(",")));
+                    words.push(format!("AuthConfig {name} {}{state}", document.claimed.hosts.join(",")));
                 }
                 Change::AuthConfigGone { namespace, name } => {
                     words.push(format!("AuthConfig {namespace}/{} gone", name.replace(&root, "")));

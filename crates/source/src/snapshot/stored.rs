@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use usher_api::{
-    API_VERSION, AuthConfig, AuthConfigDocument, KIND, Lines, ObjectMeta, Problem, Secret, SecretDocument,
+    API_VERSION, AuthConfig, AuthConfigDocument, Claimed, KIND, Lines, ObjectMeta, Problem, Secret, SecretDocument,
 };
 
 /// Stands for a Secret that is named and does not exist.
@@ -15,14 +15,14 @@ const UNSERVED: &str = "unserved";
 pub(super) fn auth_config(config: &AuthConfig) -> Vec<u8> {
     let Ok(spec) = serde_json::to_value(&config.spec) else {
         // There is no such specification; its hosts would be refused.
-        return unserved_auth_config(&config.metadata, &config.spec.hosts);
+        return unserved_auth_config(&config.metadata, &config.spec.claimed());
     };
     bytes(&auth_config_json(&config.metadata, spec))
 }
 
 /// An AuthConfig of which no version can be served.
-pub(super) fn unserved_auth_config(metadata: &ObjectMeta, hosts: &[String]) -> Vec<u8> {
-    let mut object = auth_config_json(metadata, json!({"hosts": hosts}));
+pub(super) fn unserved_auth_config(metadata: &ObjectMeta, claimed: &Claimed) -> Vec<u8> {
+    let mut object = auth_config_json(metadata, json!(claimed));
     object.insert(UNSERVED.to_owned(), true.into());
     bytes(&object)
 }
@@ -53,7 +53,7 @@ fn read_row(namespace: &str, name: &str, row: &[u8]) -> (AuthConfigDocument, Opt
         let message = "it is not JSON";
         let metadata = ObjectMeta { namespace: namespace.to_owned(), name: name.to_owned(), ..ObjectMeta::default() };
         let result = Err(refused(message));
-        let document = AuthConfigDocument { metadata, hosts: Vec::new(), lines: Lines::default(), result };
+        let document = AuthConfigDocument { metadata, claimed: Claimed::default(), lines: Lines::default(), result };
         return (document, Some(message.to_owned()));
     };
     let is_unserved = value.get(UNSERVED).is_some();

@@ -94,7 +94,7 @@ fn shown(restored: &Restored) -> Vec<String> {
         Change::AuthConfig(object) => {
             let document = &object.document;
             let problems = document.result.as_ref().err().map(|problems| format!(" {problems:?}"));
-            format!("{} {:?}{}", document.metadata.id(), document.hosts, problems.unwrap_or_default())
+            format!("{} {:?}{}", document.metadata.id(), document.claimed.hosts, problems.unwrap_or_default())
         }
         other => panic!("{other:?}"),
     };
@@ -243,7 +243,7 @@ fn hosts_of_an_auth_config_that_was_not_served_stay_claimed() {
     let Change::AuthConfig(object) = &restored.changes[0] else { panic!() };
     // Of no version, so that whoever has it tells it again.
     let metadata = ObjectMeta { generation: None, resource_version: None, ..config.metadata.clone() };
-    assert_eq!((&object.document.metadata, &object.document.hosts), (&metadata, &hosts));
+    assert_eq!((&object.document.metadata, &object.document.claimed.hosts), (&metadata, &hosts));
     assert!(object.document.result.is_err());
 
     snapshot.write(&[Entry::AuthConfig(config)]).unwrap();
@@ -292,7 +292,7 @@ fn every_example_comes_back_as_it_was() {
                 let read = object.document.result.as_ref().unwrap();
                 let written = auth_configs.iter().find(|config| config.metadata == read.metadata).unwrap();
                 assert_eq!(read, written);
-                assert_eq!(object.document.hosts, written.spec.hosts);
+                assert_eq!(object.document.claimed.hosts, written.spec.hosts);
                 // Equal objects may still differ in the order of their members.
                 let text = |config: &AuthConfig| serde_json::to_string(&config.spec).unwrap();
                 assert_eq!(text(read), text(written));

@@ -45,6 +45,7 @@ impl AuthConfigs {
             // What the servers in the cluster are told is not known here; none of it makes an AuthConfig invalid.
             evaluators: Options { evaluator_cache_bytes: 1 << 20, deep_metrics: false, all_namespaces: true },
             on_condition_error: OnConditionError::Undecidable,
+            allow_route_lookup: true,
             secret_label_selector: Selector::default(),
             http: http::Options::default(),
             kubernetes: Kubernetes { reviews: Some(Arc::new(Elsewhere)), rate: None },

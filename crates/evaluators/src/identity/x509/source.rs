@@ -9,7 +9,7 @@ use usher_api::{X509Source, X509Spec, XfccElement};
 use usher_engine::{Context, Failure};
 use usher_expr::Expression;
 
-use super::xfcc;
+use super::super::xfcc;
 use crate::{
     FieldPath, Problems,
     resources::authorities::{certificate::Certificate, pem},

@@ -244,7 +244,7 @@ fn objects_that_cannot_be_read_are_left_out_but_hosts_stay_claimed() {
             Change::AuthConfig(object) => Some(&object.document),
             _ => None,
         })
-        .map(|document| (document.metadata.id(), document.hosts.join(","), document.result.is_ok()))
+        .map(|document| (document.metadata.id(), document.claimed.hosts.join(","), document.result.is_ok()))
         .collect();
     let expected = [
         ("ns/good", "good.test", true),

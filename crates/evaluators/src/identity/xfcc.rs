@@ -19,6 +19,29 @@ use usher_api::XfccElement;
 /// # Errors
 /// What is wrong with the header.
 pub(super) fn certificate(header: &str, wanted: XfccElement) -> Result<Cow<'_, str>, &'static str> {
+    let element = element(header, Some(wanted))?;
+    [element.cert, element.chain]
+        .into_iter()
+        .flatten()
+        .find(|value| !value.text.is_empty())
+        .map(Field::into_text)
+        .ok_or("client certificate not found in XFCC header")
+}
+
+/// The name of the client in one element: its field `URI`. Without a wish there must be only one element.
+///
+/// # Errors
+/// What is wrong with the header.
+pub(super) fn uri(header: &str, wanted: Option<XfccElement>) -> Result<Cow<'_, str>, &'static str> {
+    let element = element(header, wanted)?;
+    if element.has_several_uris {
+        return Err("several URIs found in XFCC header");
+    }
+    let uri = element.uri.filter(|uri| !uri.text.is_empty()).map(Field::into_text);
+    uri.ok_or("no SPIFFE identity found in XFCC header")
+}
+
+fn element(header: &str, wanted: Option<XfccElement>) -> Result<Element<'_>, &'static str> {
     if header.is_empty() {
         return Err("XFCC header is empty");
     }
@@ -28,8 +51,9 @@ pub(super) fn certificate(header: &str, wanted: XfccElement) -> Result<Cow<'_, s
         let (element, after) = Element::read(rest)?;
         if !element.is_blank {
             match wanted {
-                XfccElement::First => _ = chosen.get_or_insert(element),
-                XfccElement::Last => chosen = Some(element),
+                None if chosen.is_some() => return Err("several XFCC elements found"),
+                None | Some(XfccElement::Last) => chosen = Some(element),
+                Some(XfccElement::First) => _ = chosen.get_or_insert(element),
             }
         }
         match after {
@@ -37,13 +61,7 @@ pub(super) fn certificate(header: &str, wanted: XfccElement) -> Result<Cow<'_, s
             None => break,
         }
     }
-    let element = chosen.ok_or("no XFCC elements found")?;
-    [element.cert, element.chain]
-        .into_iter()
-        .flatten()
-        .find(|value| !value.text.is_empty())
-        .map(Field::into_text)
-        .ok_or("client certificate not found in XFCC header")
+    chosen.ok_or("no XFCC elements found")
 }
 
 const MALFORMED: &str = "malformed XFCC header";
@@ -54,6 +72,9 @@ struct Element<'a> {
     is_blank: bool,
     cert: Option<Field<'a>>,
     chain: Option<Field<'a>>,
+    uri: Option<Field<'a>>,
+    /// Of a certificate with several names, each is a field of its own.
+    has_several_uris: bool,
 }
 
 /// A value as it stands in the header, without its quotes.
@@ -65,7 +86,7 @@ struct Field<'a> {
 impl<'a> Element<'a> {
     /// The first element of a header, and what follows its comma, if it has one.
     fn read(header: &'a str) -> Result<(Self, Option<&'a str>), &'static str> {
-        let mut element = Element { is_blank: true, cert: None, chain: None };
+        let mut element = Element { is_blank: true, cert: None, chain: None, uri: None, has_several_uris: false };
         let mut rest = header;
         loop {
             let (name, mut after) = rest.split_at(rest.find(['=', ';', ',', '"']).unwrap_or(rest.len()));
@@ -80,6 +101,10 @@ impl<'a> Element<'a> {
                 let earlier = match name.trim() {
                     name if name.eq_ignore_ascii_case("cert") => element.cert.replace(field),
                     name if name.eq_ignore_ascii_case("chain") => element.chain.replace(field),
+                    name if name.eq_ignore_ascii_case("uri") => {
+                        element.has_several_uris |= element.uri.replace(field).is_some();
+                        None
+                    }
                     _ => None,
                 };
                 if earlier.is_some() {
@@ -215,7 +240,7 @@ mod tests {
         #[test]
         fn any_header_is_read(header in r#"([a-zA-Z]{0,2}|[=;,"\\ é]|Cert=|Chain="){0,30}"#, last: bool) {
             let wanted = if last { XfccElement::Last } else { XfccElement::First };
-            let _ = certificate(&header, wanted);
+            let _ = (certificate(&header, wanted), uri(&header, Some(wanted)), uri(&header, None));
         }
 
         #[test]
