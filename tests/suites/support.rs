@@ -1,6 +1,7 @@
 //! What the suites share: processes that end with their test, waiting, plain HTTP, and the parts themselves.
 
 pub(crate) mod collector;
+pub(crate) mod documents;
 pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod issuer;

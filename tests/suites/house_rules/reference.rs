@@ -16,8 +16,9 @@ use crate::support::workspace::root;
 type Place = (&'static str, &'static str);
 
 /// Which heading describes which object. Paths begin below `spec`; maps and lists add nothing to them.
-const TOPICS: [(&str, &str, &str); 32] = [
+const TOPICS: [(&str, &str, &str); 34] = [
     ("README.md", "spec", ""),
+    ("README.md", "Routes", "routes"),
     ("authentication.md", "Authentication", "authentication"),
     ("authentication.md", "anonymous", "authentication.anonymous"),
     ("authentication.md", "apiKey", "authentication.apiKey"),
@@ -25,6 +26,7 @@ const TOPICS: [(&str, &str, &str); 32] = [
     ("authentication.md", "oauth2Introspection", "authentication.oauth2Introspection"),
     ("authentication.md", "kubernetesTokenReview", "authentication.kubernetesTokenReview"),
     ("authentication.md", "x509", "authentication.x509"),
+    ("authentication.md", "spiffe", "authentication.spiffe"),
     ("authentication.md", "plain", "authentication.plain"),
     ("metadata.md", "Metadata", "metadata"),
     ("metadata.md", "oauth2", "metadata.http.oauth2"),

@@ -18,6 +18,9 @@ use super::{
     wait::until,
 };
 
+/// Stands in a bootstrap for the path of the access log.
+pub(crate) const ACCESS_LOG: &str = "{ACCESS_LOG}";
+
 /// How an Envoy is set up, apart from the usual.
 #[derive(Debug, Default)]
 pub(crate) struct Setup {
@@ -58,14 +61,25 @@ pub(crate) struct Envoy {
 }
 
 impl Envoy {
-    /// Starts it and waits until it serves. None if there is no Envoy on this machine, and it may be left out.
+    /// Starts it with the usual set-up and waits until it serves. None if there is no Envoy on this machine, and it may be
+    /// left out.
     pub(crate) fn start(usher: &Usher, upstream: &Upstream, setup: &Setup) -> Option<Self> {
-        let binary = parts::envoy()?;
+        let program = parts::envoy()?;
+        Some(Self::launch(&program, &bootstrap(usher.grpc_port(), upstream.port(), setup)))
+    }
+
+    /// Starts it with any bootstrap and waits until it serves. Clients come to the first listener. Where the bootstrap says
+    /// [`ACCESS_LOG`], it gets the path of the file that [`access_log`](Self::access_log) reads. The address of the
+    /// administration is set here.
+    pub(crate) fn launch(program: &Path, bootstrap: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
-        let bootstrap = bootstrap(usher.grpc_port(), upstream.port(), setup, &file("access.log"));
-        fs::write(file("envoy.json"), bootstrap.to_string()).unwrap();
-        let mut command = Command::new(binary);
+        let mut bootstrap = bootstrap.clone();
+        bootstrap["admin"] = json!({"address": loopback(0)});
+        let access_log = file("access.log");
+        let bootstrap = bootstrap.to_string().replace(ACCESS_LOG, access_log.to_str().unwrap());
+        fs::write(file("envoy.json"), bootstrap).unwrap();
+        let mut command = Command::new(program);
         command
             .args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"])
             .args(["--file-flush-interval-msec", "50"])
@@ -90,7 +104,7 @@ impl Envoy {
                 listeners.json()["listener_statuses"][0]["local_address"]["socket_address"]["port_value"].as_u64();
             Ok((admin, u16::try_from(port.ok_or("no listener yet")?).unwrap()))
         });
-        Some(Self { process, folder, port, admin })
+        Self { process, folder, port, admin }
     }
 
     /// The port for clients.
@@ -118,11 +132,14 @@ impl Envoy {
         })
     }
 
-    /// A counter of the filter: `ok`, `denied`, `error` …
+    /// A counter of the filter with the usual set-up: `ok`, `denied`, `error` …
     pub(crate) fn filter_counter(&self, name: &str) -> u64 {
-        let target = "/stats?format=json&filter=^http.ingress.ext_authz";
-        let stats = Request { target, ..Request::default() }.send(self.admin).unwrap().json();
-        let full_name = format!("http.ingress.ext_authz.{name}");
+        self.counter(&format!("http.ingress.ext_authz.{name}"))
+    }
+
+    /// A counter by its full name; 0 if there is none.
+    pub(crate) fn counter(&self, full_name: &str) -> u64 {
+        let stats = Request { target: "/stats?format=json", ..Request::default() }.send(self.admin).unwrap().json();
         let stats = stats["stats"].as_array().unwrap().clone();
         stats.iter().find(|stat| stat["name"] == *full_name).and_then(|stat| stat["value"].as_u64()).unwrap_or_default()
     }
@@ -137,7 +154,7 @@ fn port_of(address: &str) -> Option<u16> {
     address.trim().rsplit_once(':')?.1.parse().ok()
 }
 
-fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Value {
+fn bootstrap(usher: u16, upstream: u16, setup: &Setup) -> Value {
     let mut ext_authz = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",
@@ -152,20 +169,7 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
     let mut connection_manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "ingress",
-        "access_log": [{
-            "name": "envoy.access_loggers.file",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                "path": access_log,
-                "log_format": {"json_format": {
-                    "path": "%REQ(:PATH)%",
-                    "code": "%RESPONSE_CODE%",
-                    "details": "%RESPONSE_CODE_DETAILS%",
-                    "flags": "%RESPONSE_FLAGS%",
-                    "ext_authz": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%",
-                }},
-            },
-        }],
+        "access_log": [access_log()],
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes()}]},
         "http_filters": [
             {"name": "envoy.filters.http.ext_authz", "typed_config": ext_authz},
@@ -191,11 +195,7 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
             },
         });
     }
-    let mut to_usher = cluster("usher", usher);
-    to_usher["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }});
+    let mut to_usher = h2_cluster("usher", usher);
     if let Some(authority) = &setup.certificate_authority {
         to_usher["transport_socket"] = json!({
             "name": "envoy.transport_sockets.tls",
@@ -231,7 +231,6 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup, access_log: &Path) -> Val
         });
     }
     json!({
-        "admin": {"address": loopback(0)},
         "static_resources": {
             "listeners": [{"name": "ingress", "address": loopback(0), "filter_chains": [filter_chain]}],
             "clusters": clusters,
@@ -268,7 +267,36 @@ fn routes() -> Value {
     ])
 }
 
-fn cluster(name: &str, port: u16) -> Value {
+/// An access log in the file that [`Envoy::access_log`] reads.
+pub(crate) fn access_log() -> Value {
+    json!({
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": ACCESS_LOG,
+            "log_format": {"json_format": {
+                "path": "%REQ(:PATH)%",
+                "code": "%RESPONSE_CODE%",
+                "details": "%RESPONSE_CODE_DETAILS%",
+                "flags": "%RESPONSE_FLAGS%",
+                "ext_authz": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz)%",
+            }},
+        },
+    })
+}
+
+/// A cluster of one loopback port that is spoken to in HTTP/2.
+pub(crate) fn h2_cluster(name: &str, port: u16) -> Value {
+    let mut cluster = cluster(name, port);
+    cluster["typed_extension_protocol_options"] = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }});
+    cluster
+}
+
+/// A cluster of one loopback port that is spoken to in HTTP/1.1.
+pub(crate) fn cluster(name: &str, port: u16) -> Value {
     json!({
         "name": name,
         "type": "STATIC",
@@ -280,6 +308,7 @@ fn cluster(name: &str, port: u16) -> Value {
     })
 }
 
-fn loopback(port: u16) -> Value {
+/// The address of a loopback port; 0: any that is free.
+pub(crate) fn loopback(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }

@@ -5,23 +5,43 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::Command,
-    sync::Once,
+    sync::{LazyLock, Once},
 };
 
 use super::workspace::root;
 
-/// The binary of Envoy: what `ENVOY_BIN` names, or the installed one. None means: skip the test.
+/// The binary of Envoy: what `ENVOY_BIN` names, or the newest that is installed. None means: skip the test.
 pub(crate) fn envoy() -> Option<PathBuf> {
+    envoys().first().map(|newest| newest.path.clone())
+}
+
+/// One version of Envoy.
+#[derive(Debug)]
+pub(crate) struct EnvoyProgram {
+    /// Such as `1.40.0`; for messages. What `ENVOY_BIN` names has none.
+    pub(crate) version: &'static str,
+    pub(crate) path: PathBuf,
+}
+
+/// The versions of Envoy that gateways of the field are built on, newest first: what `ENVOY_BIN` names, or all that are
+/// installed. None means: skip the test.
+pub(crate) fn envoys() -> &'static [EnvoyProgram] {
+    static FOUND: LazyLock<Vec<EnvoyProgram>> = LazyLock::new(|| {
+        if let Some(path) = env::var_os("ENVOY_BIN") {
+            return vec![EnvoyProgram { version: "", path: path.into() }];
+        }
+        let installed = |(version, folder): (&'static str, &str)| {
+            let libraries = root().join(".parts").join(folder).join("lib").read_dir().ok()?;
+            let mut binaries = libraries.flatten().map(|python| python.path().join("site-packages/envoy/_bin/envoy"));
+            Some(EnvoyProgram { version, path: binaries.find(|binary| binary.is_file())? })
+        };
+        [("1.40.0", "venv"), ("1.36.4", "venv-envoy-1.36")].into_iter().filter_map(installed).collect()
+    });
     static TOLD: Once = Once::new();
-    let installed = || {
-        let libraries = root().join(".parts/venv/lib").read_dir().ok()?;
-        libraries
-            .flatten()
-            .map(|python| python.path().join("site-packages/envoy/_bin/envoy"))
-            .find(|binary| binary.is_file())
-    };
-    let found = env::var_os("ENVOY_BIN").map(PathBuf::from).or_else(installed);
-    found.or_else(|| missing(&TOLD, "with_envoy", "Envoy is not installed and ENVOY_BIN is not set"))
+    if FOUND.is_empty() {
+        let _: Option<()> = missing(&TOLD, "with_envoy", "Envoy is not installed and ENVOY_BIN is not set");
+    }
+    &FOUND
 }
 
 /// Whether the OpenID provider can run. None means: skip the test.

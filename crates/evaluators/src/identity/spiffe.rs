@@ -63,6 +63,7 @@ enum Trust {
 
 /// The header in which proxies tell of certificates.
 const XFCC: &str = "x-forwarded-client-cert";
+const NO_HEADER: &str = "header x-forwarded-client-cert not found in request";
 
 /// Reads `spiffe` of a rule.
 pub fn build(spec: &SpiffeSpec, at: &FieldPath<'_>, problems: &mut Problems) -> Option<Spiffe> {
@@ -112,7 +113,7 @@ impl Spiffe {
             },
             Trust::Xfcc(element) => {
                 let header = request.header(XFCC);
-                let header = header.ok_or_else(|| Failure::denied(format!("header {XFCC} not found in request")))?;
+                let header = header.ok_or_else(|| Failure::denied(NO_HEADER))?;
                 xfcc::uri(header, element).map_err(Failure::denied)
             }
         }
@@ -261,7 +262,7 @@ mod tests {
             account(&any, xfcc(&format!("By=spiffe://cluster.local/ns/gw/sa/waypoint;URI={WEB}"))),
             Ok(json!("web"))
         );
-        assert_eq!(account(&any, connection(WEB)), Err(format!("header {XFCC} not found in request")));
+        assert_eq!(account(&any, connection(WEB)), Err(NO_HEADER.to_owned()));
         assert_eq!(account(&any, xfcc("Hash=abc")), Err("no SPIFFE identity found in XFCC header".to_owned()));
         let two = "URI=spiffe://td/ns/a/sa/first,URI=spiffe://td/ns/a/sa/last";
         assert_eq!(account(&any, xfcc(two)), Err("several XFCC elements found".to_owned()));

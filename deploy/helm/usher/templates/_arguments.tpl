@@ -13,6 +13,9 @@
 {{- if .Values.allowSupersedingHostSubsets }}
 {{- $arguments = append $arguments "--allow-superseding-host-subsets" }}
 {{- end }}
+{{- if .Values.allowRouteLookup }}
+{{- $arguments = append $arguments "--allow-route-lookup" }}
+{{- end }}
 {{- with .Values.authorization }}
 {{- $arguments = append $arguments (printf "--ext-auth-grpc-port=%d" (int .grpcPort)) }}
 {{- $arguments = append $arguments (printf "--ext-auth-http-port=%d" (int .httpPort)) }}

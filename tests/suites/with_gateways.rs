@@ -1,0 +1,17 @@
+//! The road through each gateway of the field, with the manifests of `deploy/gateways`.
+//!
+//! ```text
+//!  deploy/gateways/GATEWAY ──► what the gateway makes of it (translate.rs) ──► a real Envoy ──┐
+//!                     └──────► AuthConfigs ──► the program under test ◄───────────────────────┘
+//! ```
+//!
+//! What users are told to apply is what is run: each test reads the files of its gateway, and makes of them the
+//! configuration that the gateway gives to its Envoys. agentgateway is no Envoy: a client in its place does what it does.
+
+mod agentgateway;
+mod envoy;
+mod envoy_gateway;
+mod istio;
+mod istio_waypoint;
+mod kgateway;
+mod manifests;
