@@ -13,6 +13,7 @@ use usher_engine::{
     HostIndex, Plan, Request, Verdict,
     callbacks::{Due, Queue},
     plan::PlanKind,
+    route,
 };
 use usher_kubernetes::watch::{Health, WatchState, Watched};
 use usher_server::{Call, Decide, Readiness, ReadinessCheck, oidc};
@@ -73,6 +74,8 @@ fn log(request: &Request, verdict: &Verdict) {
     let parts = request.parts();
     let (response, host, method) = (verdict.code_name(), &*parts.host, &*parts.method);
     let (id, path) = (&*parts.id, without_query(&parts.path));
+    // What the gateway says of where to look, if it says anything.
+    let [lookup_host, route] = ["host", route::CONTEXT_EXTENSION].map(|name| parts.context_extensions.get(name));
     match verdict {
         Verdict::Allow(_) => {
             tracing::debug!(
@@ -93,6 +96,8 @@ fn log(request: &Request, verdict: &Verdict) {
                 host,
                 method,
                 path,
+                lookup_host,
+                route,
                 reason = denial.reason,
                 "outgoing authorization response"
             );
@@ -105,6 +110,8 @@ fn log(request: &Request, verdict: &Verdict) {
                 host,
                 method,
                 path,
+                lookup_host,
+                route,
                 reason = undecided.reason,
                 detail = undecided.detail,
                 "outgoing authorization response"

@@ -136,7 +136,7 @@ impl<'r> UpstreamRequest<'r> {
     }
 
     /// The names in the query that say, when decoded, a name that is removed, or one that is set and spelled otherwise
-    /// there: gateways compare names as they are spelled, upstreams do not. What is set goes out encoded.
+    /// there: Envoy compares names as they are spelled, agentgateway and upstreams do not. What is set goes out encoded.
     fn parameters_to_remove(&self) -> Vec<String> {
         let mut spelled = Vec::new();
         if self.remove_query_parameters.is_empty() && self.query_parameters.is_empty() {
@@ -150,6 +150,11 @@ impl<'r> UpstreamRequest<'r> {
             let is_set_otherwise = is_otherwise && self.query_parameters.iter().any(|(set, _)| *set == name);
             if is_removed || is_set_otherwise {
                 add_once(&mut spelled, raw);
+                // Other gateways decode the query before they compare. What is set must stay, if it goes out by this name.
+                let goes_out_as_it_is = name.bytes().all(is_unreserved);
+                if !(goes_out_as_it_is && self.query_parameters.iter().any(|(set, _)| *set == name)) {
+                    add_once(&mut spelled, &name);
+                }
             }
         }
         spelled
@@ -295,7 +300,8 @@ mod tests {
             ("/?a=1&b=2&a=3", &["a"], &[], &["a"]),
             ("/?a=1&%61=2&%61=3&b", &["a", "b", "c"], &[], &["a", "%61", "b"]),
             ("/?api%5Bkey%5D=1&api[key]=2", &["api[key]"], &[], &["api%5Bkey%5D", "api[key]"]),
-            ("/?a+b=1&a%20b=2", &["a b"], &[], &["a+b", "a%20b"]),
+            ("/?a+b=1&a%20b=2", &["a b"], &[], &["a+b", "a b", "a%20b"]),
+            ("/?%61=1", &["a"], &[], &["%61", "a"]),
             ("/?%a=1&%=2&%zz=3&%e4=4", &["%a", "%", "%zz"], &[], &["%a", "%", "%zz"]),
             ("/?A=1", &["a"], &[], &[]),
             ("/#?a=1", &["a"], &[], &[]),

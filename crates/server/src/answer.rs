@@ -65,6 +65,25 @@ impl Answer {
     }
 }
 
+/// The header of challenges (RFC 9110 §11.6.1), which may be repeated or be a list.
+const CHALLENGE: &str = "www-authenticate";
+
+impl Refused {
+    /// Puts several challenges into one header, in the place of the first: gateways may keep only the last of several.
+    pub(crate) fn join_challenges(&mut self) {
+        let is_challenge = |(name, _): &(String, String)| name == CHALLENGE;
+        let Some(first) = self.headers.iter().position(is_challenge) else { return };
+        let others = self.headers.extract_if(first + 1.., |header| is_challenge(header));
+        let others: Vec<_> = others.map(|(_, challenge)| challenge).collect();
+        if let Some((_, challenges)) = self.headers.get_mut(first) {
+            for challenge in others {
+                challenges.push_str(", ");
+                challenges.push_str(&challenge);
+            }
+        }
+    }
+}
+
 /// A header that cannot be sent is not left out: the upstream would take the client's own header of that name for ours,
 /// and the client would miss what the configuration wants it to see. Nor is one left where it must be removed.
 fn allowed(additions: Additions, id: &str) -> Answer {
@@ -143,6 +162,26 @@ mod tests {
         match answer {
             Answer::Refused(refused) => refused,
             Answer::Allowed(_) => panic!("allowed"),
+        }
+    }
+
+    #[test]
+    fn challenges_can_share_a_header() {
+        let joined = |headers: &[(&str, &str)]| {
+            let mut refused = refused(&UNAUTHENTICATED, 401, pairs(headers), String::new(), "no".to_owned());
+            refused.join_challenges();
+            refused.headers
+        };
+        let cases: [(&[(&str, &str)], &[(&str, &str)]); 3] = [
+            (&[], &[(REASON, "no")]),
+            (&[("x", "1"), ("WWW-Authenticate", "A")], &[("x", "1"), (CHALLENGE, "A"), (REASON, "no")]),
+            (
+                &[(CHALLENGE, r#"Bearer realm="a""#), ("x", "1"), (CHALLENGE, "B"), (CHALLENGE, "C")],
+                &[(CHALLENGE, r#"Bearer realm="a", B, C"#), ("x", "1"), (REASON, "no")],
+            ),
+        ];
+        for (headers, expected) in cases {
+            assert_eq!(joined(headers), pairs(expected));
         }
     }
 

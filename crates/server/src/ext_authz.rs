@@ -33,6 +33,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// Tell the gateway apart "no" and "could not decide" (`error_response`); Envoy understands it since 1.37.
     pub error_response: bool,
+    /// Put several challenges of a refusal into one header, for gateways that keep only one of them.
+    pub join_challenges: bool,
     /// Where calls are recorded.
     pub tracing: Tracing,
 }
@@ -93,7 +95,13 @@ impl<D: Decide> ExtAuthz<D> {
     fn answer(&self, verdict: Verdict, id: &str, traced: &mut Traced) -> CheckResponse {
         traced.set_verdict(&verdict);
         self.metrics.answered(&verdict);
-        response::check_response(Answer::new(verdict, id), self.settings.error_response)
+        let mut answer = Answer::new(verdict, id);
+        if let Answer::Refused(refused) = &mut answer
+            && self.settings.join_challenges
+        {
+            refused.join_challenges();
+        }
+        response::check_response(answer, self.settings.error_response)
     }
 }
 

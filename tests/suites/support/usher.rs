@@ -113,7 +113,16 @@ impl Usher {
 
     /// The sum of the samples on `/metrics` with this name and these labels, each written `label="value"`.
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let page = Request { target: "/metrics", ..Request::default() }.send(self.ports.metrics).unwrap().text();
+        self.sample("/metrics", name, labels)
+    }
+
+    /// The same on `/server-metrics`.
+    pub(crate) fn server_metric(&self, name: &str, labels: &[&str]) -> f64 {
+        self.sample("/server-metrics", name, labels)
+    }
+
+    fn sample(&self, target: &str, name: &str, labels: &[&str]) -> f64 {
+        let page = Request { target, ..Request::default() }.send(self.ports.metrics).unwrap().text();
         let samples = page.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             let (found, given) = series.split_once('{').unwrap_or((series, ""));

@@ -15,6 +15,7 @@ use usher_engine::{
     journal::StepOutcome,
     plan::HeaderAction,
     request::{Address, Metadata, Peer, Port, Time},
+    route,
     verdict::{DenialKind, ResponseHeader},
 };
 use usher_evaluators::Secrets;
@@ -175,7 +176,8 @@ fn request(arguments: &Arguments) -> Result<RequestParts, String> {
         };
         parts.headers.insert(name, value);
     }
-    if parts.host.is_empty() && !parts.context_extensions.contains_key("host") {
+    let is_named = |by: &str| parts.context_extensions.contains_key(by);
+    if parts.host.is_empty() && !is_named("host") && !is_named(route::CONTEXT_EXTENSION) {
         return Err("give the host of the request with `--host`".to_owned());
     }
     Ok(parts)

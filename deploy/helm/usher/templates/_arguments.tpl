@@ -28,6 +28,9 @@
 {{- if .errorResponse }}
 {{- $arguments = append $arguments "--error-response" }}
 {{- end }}
+{{- if .joinChallenges }}
+{{- $arguments = append $arguments "--join-challenges" }}
+{{- end }}
 {{- if ne .onConditionError "undecidable" }}
 {{- $arguments = append $arguments (printf "--on-condition-error=%s" .onConditionError) }}
 {{- end }}

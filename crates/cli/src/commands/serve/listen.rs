@@ -58,6 +58,11 @@ pub(super) struct ListenOptions {
           default_missing_value = "true", action = clap::ArgAction::Set, value_parser = boolean, value_name = "BOOLEAN")]
     error_response: bool,
 
+    /// Put several `www-authenticate` challenges of a denial into one header, for gateways that keep only one of them.
+    #[arg(long, env = "JOIN_CHALLENGES", num_args = 0..=1, require_equals = true, default_value = "false",
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = boolean, value_name = "BOOLEAN")]
+    join_challenges: bool,
+
     /// Certificate of the authorization ports, a PEM file; read again when it changes.
     #[arg(long, env = "TLS_CERT", default_value = "", value_name = "FILE", hide_default_value = true)]
     tls_cert: String,
@@ -141,8 +146,12 @@ pub(super) async fn listen(options: &ListenOptions, served: Served) -> Result<Ve
 
     let mut running = Vec::new();
     running.extend(grpc.map(|listener| {
-        let settings =
-            ext_authz::Settings { timeout, error_response: options.error_response, tracing: tracing.clone() };
+        let settings = ext_authz::Settings {
+            timeout,
+            error_response: options.error_response,
+            join_challenges: options.join_challenges,
+            tracing: tracing.clone(),
+        };
         ext_authz::serve(listener, Arc::clone(&decider), ready.clone(), Arc::clone(&metrics), settings)
     }));
     running.extend(http.map(|listener| {

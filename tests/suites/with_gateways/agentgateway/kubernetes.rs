@@ -1,0 +1,247 @@
+//! What agentgateway's controller makes of the objects in a cluster.
+//!
+//! A field that it does not know fails the test, and so does one that this translation does not know: what is shipped is what
+//! was run.
+
+mod objects;
+
+use std::{sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(super) use objects::{BackendHttp, CacheSpec};
+use objects::{
+    BackendReference, ConditionalExtAuth, ExtAuth, FailureModeName, GatewaySpec, Inheritance, Object, ParentReference,
+    Phase, PolicySpec, RouteMatch, RouteSpec, TargetReference,
+};
+
+use super::{
+    cache::{Cache, Clock},
+    expression::Expression,
+    ext_authz::{BodyOptions, Checks, ExtAuthz, FailureMode},
+    proxy::{Configuration, Path, Route},
+};
+
+/// A cluster with one gateway, and the loopback ports of what runs in it.
+#[derive(Debug)]
+pub(super) struct Cluster<'a> {
+    pub(super) documents: &'a [Value],
+    /// `NAMESPACE/NAME:PORT` of Services, and where they are.
+    pub(super) services: &'a [(&'a str, u16)],
+    pub(super) clock: Clock,
+}
+
+impl Cluster<'_> {
+    /// The configuration that the gateway is given.
+    pub(super) fn configuration(&self) -> Configuration {
+        let policies: Vec<Object<PolicySpec>> = self.of_kind("AgentgatewayPolicy", "agentgateway.dev/v1alpha1");
+        let gateways: Vec<Object<GatewaySpec>> = self.of_kind("Gateway", "gateway.networking.k8s.io/v1");
+        let [gateway] = gateways.as_slice() else { panic!("there are {} gateways", gateways.len()) };
+        assert_eq!(gateway.spec.gateway_class_name, "agentgateway");
+        assert!(gateway.spec.listeners.iter().all(|listener| listener.protocol == "HTTP" && listener.port > 0));
+        for policy in &policies {
+            policy.spec.validate();
+        }
+
+        let on_gateway = |phase: Phase| -> Vec<_> {
+            let here = policies.iter().filter(|policy| policy.metadata.namespace == gateway.metadata.namespace);
+            let targets = |policy: &&Object<PolicySpec>| {
+                policy.spec.targets(GATEWAY_API, "Gateway", &gateway.metadata.name, None)
+            };
+            here.filter(targets).filter(|policy| policy.spec.phase() == phase).collect()
+        };
+        let before_routing = on_gateway(Phase::PreRouting);
+        assert!(before_routing.len() <= 1, "of several policies of one phase and place one wins: do not ship that");
+        let shared = on_gateway(Phase::PostRouting);
+
+        let routes: Vec<Object<RouteSpec>> = self.of_kind("HTTPRoute", "gateway.networking.k8s.io/v1");
+        let routes = routes.iter().flat_map(|route| {
+            let namespace = &route.metadata.namespace;
+            let parent = |parent: &ParentReference| {
+                let parent_namespace = parent.namespace.as_ref().unwrap_or(namespace);
+                parent.name == gateway.metadata.name && *parent_namespace == gateway.metadata.namespace
+            };
+            assert!(route.spec.parent_refs.iter().any(parent), "{} is attached to no gateway", route.metadata.name);
+            let policies = &policies;
+            let shared = &shared;
+            route.spec.rules.iter().map(move |rule| {
+                let own = |section: Option<&str>| {
+                    let here = policies.iter().filter(|policy| policy.metadata.namespace == *namespace);
+                    let targets = move |policy: &&Object<PolicySpec>| {
+                        policy.spec.targets(GATEWAY_API, "HTTPRoute", &route.metadata.name, section)
+                    };
+                    here.filter(targets).collect::<Vec<_>>()
+                };
+                let mut applicable = shared.clone();
+                applicable.extend(own(None));
+                applicable.extend(rule.name.as_deref().map(|name| own(Some(name))).unwrap_or_default());
+                let [backend] = rule.backend_refs.as_slice() else { panic!("{} has no backend", route.metadata.name) };
+                let upstream = self.service(backend, namespace);
+                Route {
+                    name: route.metadata.name.clone(),
+                    matches: rule.matches.iter().map(RouteMatch::path).collect(),
+                    checks: self.effective(&applicable),
+                    upstream: upstream.unwrap_or_else(|| panic!("no Service {backend:?}")),
+                }
+            })
+        });
+        let routes = routes.collect();
+        let before_routing = self.effective(&before_routing);
+        Configuration { before_routing, routes, ..Configuration::default() }
+    }
+
+    /// A later policy takes the place of an earlier one, unless that one forbids it.
+    fn effective(&self, policies: &[&Object<PolicySpec>]) -> Checks {
+        let mut effective = Checks::default();
+        for policy in policies {
+            let Some(ext_auth) = policy.spec.traffic.as_ref().and_then(|traffic| traffic.ext_auth.as_ref()) else {
+                continue;
+            };
+            effective = self.checks(ext_auth, &policy.metadata.namespace);
+            if policy.spec.strategy.as_ref().is_some_and(|it| it.inheritance == Some(Inheritance::Override)) {
+                break;
+            }
+        }
+        effective
+    }
+
+    fn checks(&self, ext_auth: &ExtAuth, namespace: &str) -> Checks {
+        if let Some(conditional) = &ext_auth.conditional {
+            let entry = |entry: &ConditionalExtAuth| {
+                let condition = entry.condition.as_deref().map(|source| Arc::new(Expression::new(source)));
+                (condition, Arc::new(self.check(&entry.policy, namespace)))
+            };
+            return Checks(conditional.iter().map(entry).collect());
+        }
+        Checks(vec![(None, Arc::new(self.check(ext_auth, namespace)))])
+    }
+
+    fn check(&self, ext_auth: &ExtAuth, namespace: &str) -> ExtAuthz {
+        let backend = ext_auth.backend_ref.as_ref().expect("a backend");
+        let grpc = ext_auth.grpc.as_ref().expect("the gRPC protocol");
+        let metadata = grpc
+            .request_metadata
+            .as_ref()
+            .map(|metadata| metadata.iter().map(|(name, source)| (name.clone(), Expression::new(source))).collect());
+        ExtAuthz {
+            target: self.service(backend, namespace),
+            timeout: self.deadline(backend, namespace),
+            context: grpc.context_extensions.clone().unwrap_or_default(),
+            metadata,
+            failure_mode: match ext_auth.failure_mode {
+                Some(FailureModeName::FailOpen) => FailureMode::Allow,
+                Some(FailureModeName::FailClosed) | None => FailureMode::Deny,
+            },
+            // A longer body is cut: the controller says so, whatever the description of the field says.
+            body: ext_auth.forward_body.as_ref().map(|body| BodyOptions {
+                max_request_bytes: body.max_size,
+                allow_partial_message: true,
+                pack_as_bytes: false,
+            }),
+            cache: ext_auth.cache.as_ref().map(|cache| cache.build(&self.clock)),
+            ..ExtAuthz::of(0)
+        }
+    }
+
+    fn service(&self, reference: &BackendReference, namespace: &str) -> Option<u16> {
+        assert!(reference.kind.as_deref().is_none_or(|kind| kind == "Service"), "{reference:?}");
+        assert!(reference.group.as_deref().is_none_or(str::is_empty), "{reference:?}");
+        let name = reference.full_name(namespace);
+        self.services.iter().find(|(service, _)| *service == name).map(|(_, port)| *port)
+    }
+
+    /// Of a policy that is attached to the Service.
+    fn deadline(&self, reference: &BackendReference, namespace: &str) -> Option<Duration> {
+        let namespace = reference.namespace.as_deref().unwrap_or(namespace);
+        let policies: Vec<Object<PolicySpec>> = self.of_kind("AgentgatewayPolicy", "agentgateway.dev/v1alpha1");
+        let policies = policies.into_iter().filter(|policy| policy.metadata.namespace == namespace);
+        let mut attached = policies.filter(|policy| policy.spec.targets("", "Service", &reference.name, None));
+        attached.find_map(|policy| policy.spec.backend?.http?.request_timeout)
+    }
+
+    fn of_kind<T: DeserializeOwned>(&self, kind: &str, version: &str) -> Vec<Object<T>> {
+        let read = |document: &Value| {
+            let object: Object<T> = serde_json::from_value(document.clone())
+                .unwrap_or_else(|error| panic!("{kind} {}: {error}", document["metadata"]["name"]));
+            assert_eq!((object.kind.as_str(), object.api_version.as_str()), (kind, version));
+            object
+        };
+        self.documents.iter().filter(|document| document["kind"] == kind).map(read).collect()
+    }
+}
+
+impl CacheSpec {
+    pub(super) fn build<T: Clone>(&self, clock: &Clock) -> Cache<T> {
+        assert!((1..=16).contains(&self.key.len()), "a key has 1 to 16 expressions");
+        let key = self.key.iter().map(|source| Expression::new(source)).collect();
+        Cache::new(key, Expression::time(&self.ttl), self.max_entries, clock.clone())
+    }
+}
+
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
+impl PolicySpec {
+    fn targets(&self, group: &str, kind: &str, name: &str, section: Option<&str>) -> bool {
+        let is_target = |target: &TargetReference| {
+            target.group == group
+                && target.kind == kind
+                && target.name == name
+                && target.section_name.as_deref() == section
+        };
+        self.target_refs.iter().any(is_target)
+    }
+
+    fn phase(&self) -> Phase {
+        self.traffic.as_ref().and_then(|traffic| traffic.phase).unwrap_or(Phase::PostRouting)
+    }
+
+    /// What the API server checks with the rules of the definition.
+    fn validate(&self) {
+        let kinds: Vec<_> = self.target_refs.iter().map(|target| target.kind.as_str()).collect();
+        assert!(!kinds.is_empty() && kinds.windows(2).all(|pair| pair[0] == pair[1]), "targets of one kind: {kinds:?}");
+        let is_known = |target: &TargetReference| match target.kind.as_str() {
+            "Service" => target.group.is_empty(),
+            "Gateway" | "HTTPRoute" | "GRPCRoute" | "ListenerSet" => target.group == GATEWAY_API,
+            _ => false,
+        };
+        assert!(self.target_refs.iter().all(is_known), "{:?}", self.target_refs);
+        assert!(self.phase() == Phase::PostRouting || kinds[0] == "Gateway", "PreRouting is for a Gateway");
+        let Some(traffic) = &self.traffic else { return };
+        assert_ne!(kinds[0], "Service", "`traffic` is not for a Service");
+        let Some(ext_auth) = &traffic.ext_auth else { return };
+        match &ext_auth.conditional {
+            None => ext_auth.validate(),
+            Some(entries) => {
+                assert!(ext_auth.backend_ref.is_none() && (1..=16).contains(&entries.len()));
+                entries.iter().for_each(|entry| entry.policy.validate());
+                let last = entries.iter().take(entries.len() - 1).all(|entry| entry.condition.is_some());
+                assert!(last, "an entry without a condition comes last");
+            }
+        }
+    }
+}
+
+impl ExtAuth {
+    fn validate(&self) {
+        assert!(self.backend_ref.is_some() && self.grpc.is_some() && self.conditional.is_none());
+        assert!(self.forward_body.as_ref().is_none_or(|body| body.max_size >= 1));
+    }
+}
+
+impl BackendReference {
+    fn full_name(&self, namespace: &str) -> String {
+        format!("{}/{}:{}", self.namespace.as_deref().unwrap_or(namespace), self.name, self.port)
+    }
+}
+
+impl RouteMatch {
+    fn path(&self) -> Path {
+        let value = self.path.value.clone();
+        match self.path.kind.as_str() {
+            "Exact" => Path::Exact(value),
+            "PathPrefix" => Path::Prefix(value),
+            other => panic!("`{other}` is not translated"),
+        }
+    }
+}

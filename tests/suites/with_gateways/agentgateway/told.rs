@@ -1,0 +1,348 @@
+//! What Usher is told by this gateway, and what it makes of it; what Usher tells, and what this gateway makes of that.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufReader, Write as _},
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    expression::Expression,
+    ext_authz::{BodyOptions, Checks, ExtAuthz},
+    proxy::{Configuration, Path, Proxy, Route},
+};
+use crate::support::{
+    http::{self, Request, Response},
+    upstream::Upstream,
+    usher::Usher,
+};
+
+const HOST: &str = "told.test";
+
+/// Tells the upstream all that rules can read.
+const TOLD: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: told}
+spec:
+  hosts: [told.test]
+  authentication: {anyone: {anonymous: {}}}
+  response: {success: {headers: {x-told: {plain: {selector: '@this'}}}}}
+"#;
+
+/// One AuthConfig, one way to check, one upstream for everything.
+struct Simple {
+    proxy: Proxy,
+    upstream: Upstream,
+    _usher: Usher,
+}
+
+impl Simple {
+    fn start(config: &str, flags: &[&str], claims: Option<Value>, change: impl FnOnce(&mut ExtAuthz)) -> Self {
+        Self::of(config, flags, Configuration { claims, ..Configuration::default() }, change)
+    }
+
+    fn of(config: &str, flags: &[&str], known: Configuration, change: impl FnOnce(&mut ExtAuthz)) -> Self {
+        let (usher, upstream) = (Usher::start_with(config, flags), Upstream::start());
+        let mut check = ExtAuthz::of(usher.grpc_port());
+        change(&mut check);
+        let route = Route {
+            name: "all".to_owned(),
+            matches: vec![Path::Prefix("/".to_owned())],
+            checks: Checks(vec![(None, Arc::new(check))]),
+            upstream: upstream.port(),
+        };
+        let configuration = Configuration { routes: vec![route], ..known };
+        Self { proxy: Proxy::start(configuration), upstream, _usher: usher }
+    }
+}
+
+/// What the upstream learned from the header.
+fn told(response: &Response) -> Value {
+    assert_eq!(response.status, 200, "{}", response.text());
+    let seen = response.json();
+    serde_json::from_str(seen["headers"]["x-told"].as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn rules_read_what_this_gateway_tells() {
+    let world = Simple::start(TOLD, &[], None, |_| {});
+    let headers = [("x-a", "1"), ("x-a", "2"), ("cookie", "a=1"), ("cookie", "b=2"), ("x-forwarded-proto", "https")];
+    let told = told(&world.proxy.get("TOLD.test:8080", "/a?b=%20", &headers));
+    let request = &told["request"];
+    assert_eq!(request["headers"]["x-a"], "1, 2");
+    assert_eq!(request["headers"]["cookie"], "a=1; b=2");
+    assert_eq!(
+        (&request["host"], &request["path"], &request["method"]),
+        (&json!("TOLD.test:8080"), &json!("/a?b=%20"), &json!("GET"))
+    );
+    assert_eq!((&request["scheme"], &request["protocol"]), (&json!("http"), &json!("HTTP/1.1")));
+    let id = told["context"]["request"]["http"]["id"].as_str().unwrap();
+    let parts: Vec<_> = id.split('-').map(str::len).collect();
+    assert_eq!(parts, [2, 32, 16, 2], "{id} is a `traceparent`");
+    assert_eq!(told["source"]["address"], "127.0.0.1");
+    assert_eq!(told["destination"]["port"], world.proxy.port());
+    assert_eq!(told["source"].get("principal"), None);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_replaced() {
+    let world = Simple::start(TOLD, &[], None, |_| {});
+    let mut stream = http::connect(world.proxy.port()).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: told.test\r\nconnection: close\r\nx-odd: a\xffb\r\n\r\n").unwrap();
+    let (first, _, body) = http::read_message(&mut BufReader::new(stream), true).unwrap();
+    assert_eq!(first, "HTTP/1.1 200 OK");
+    let seen: Value = serde_json::from_slice(&body).unwrap();
+    let told: Value = serde_json::from_str(seen["headers"]["x-told"].as_str().unwrap()).unwrap();
+    assert_eq!(told["request"]["headers"]["x-odd"], "a\u{fffd}b");
+}
+
+#[test]
+fn a_body_is_whole_or_said_to_be_cut() {
+    let cut = BodyOptions { max_request_bytes: 4, allow_partial_message: true, pack_as_bytes: false };
+    let world = Simple::start(TOLD, &[], None, |check| check.body = Some(cut));
+    for (body, size, passed_on) in [("abcd", json!(4), "abcd"), ("abcdefgh", json!(-1), "abcd")] {
+        let response = world.proxy.post(HOST, "/", &[], body);
+        assert_eq!(response.json()["body"], body, "the upstream gets all of it");
+        let told = told(&response);
+        assert_eq!((&told["request"]["size"], &told["request"]["body"]), (&size, &json!(passed_on)));
+    }
+}
+
+/// A policy of the gateway verified a token; its claims are the identity here.
+#[test]
+fn claims_of_a_token_that_the_gateway_verified_are_an_identity() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: claims}
+spec:
+  hosts: [told.test]
+  authentication:
+    gateway:
+      plain: {selector: metadata.filter_metadata.envoy\.filters\.http\.jwt_authn.jwt_payload}
+  authorization:
+    admins: {patternMatching: {patterns: [{selector: auth.identity.roles, operator: incl, value: admin}]}}
+  response: {success: {headers: {x-user: {plain: {selector: auth.identity.sub}}}}}
+"#;
+    let status = |claims: Option<Value>| {
+        let world = Simple::start(CONFIG, &[], claims, |_| {});
+        world.proxy.get(HOST, "/", &[])
+    };
+    let response = status(Some(json!({"sub": "ann", "roles": ["admin"]})));
+    assert_eq!(response.json()["headers"]["x-user"], "ann", "{}", response.text());
+    assert_eq!(status(Some(json!({"sub": "bob", "roles": []}))).status, 403);
+    assert_eq!(status(None).status, 401);
+}
+
+/// The certificate of a workload, verified by the gateway.
+#[test]
+fn a_workload_is_known_by_its_principal() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: workloads}
+spec:
+  hosts: [told.test]
+  authentication: {workload: {spiffe: {trust: connection, trustDomains: [cluster.local]}}}
+  authorization:
+    planners: {patternMatching: {patterns: [{predicate: auth.identity.serviceAccount == "planner"}]}}
+  response: {success: {headers: {x-namespace: {plain: {selector: auth.identity.namespace}}}}}
+"#;
+    let get = |principal: &str| {
+        let known = Configuration { principal: principal.to_owned(), ..Configuration::default() };
+        Simple::of(CONFIG, &[], known, |_| {}).proxy.get(HOST, "/", &[])
+    };
+    let response = get("spiffe://cluster.local/ns/ai/sa/planner");
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert_eq!(response.json()["headers"]["x-namespace"], "ai");
+    assert_eq!(get("spiffe://cluster.local/ns/ai/sa/cleaner").status, 403);
+    assert_eq!(get("spiffe://elsewhere/ns/ai/sa/planner").status, 401);
+    assert_eq!(get("").status, 401);
+}
+
+#[test]
+fn metadata_are_what_expressions_of_the_gateway_say() {
+    let expressions =
+        [("example.caller", r#"{"address": source.address, "path": request.path}"#), ("example.jwt", "jwt")];
+    let expressions: BTreeMap<_, _> =
+        expressions.into_iter().map(|(name, source)| (name.to_owned(), Expression::new(source))).collect();
+    let world = Simple::start(TOLD, &[], None, |check| check.metadata = Some(expressions));
+    let told = told(&world.proxy.get(HOST, "/a?b", &[]));
+    let expected = json!({"example.caller": {"address": "127.0.0.1", "path": "/a"}});
+    assert_eq!(told["metadata"]["filter_metadata"], expected, "what cannot be evaluated is not there");
+}
+
+/// Everything that Usher can change about a request that passes.
+#[test]
+fn an_allowed_request_is_changed() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: changes}
+spec:
+  hosts: [told.test]
+  response:
+    success:
+      headers:
+        x-user: {plain: {value: ann}}
+        x-via: {action: append, plain: {value: usher}}
+        x-default: {action: addIfAbsent, plain: {value: default}}
+      removeHeaders: [x-user, x-internal]
+      responseHeaders:
+        x-request-class: {plain: {value: gold}}
+        cache-control: {action: addIfAbsent, plain: {value: private}}
+      queryParameters:
+        set: {tenant: {plain: {value: acme}}}
+        remove: [debug]
+"#;
+    let world = Simple::start(CONFIG, &[], None, |_| {});
+    let sent = [
+        ("x-user", "forged"),
+        ("x-user", "twice"),
+        ("x-via", "cdn"),
+        ("x-internal", "secret"),
+        ("x-default", "given"),
+        ("x-answer", "x-request-class: lead"),
+        ("x-answer", "cache-control: public"),
+    ];
+    let response = world.proxy.get(HOST, "/a?debug=1&tenant=other&c=d", &sent);
+    let seen = response.json();
+    assert_eq!(seen["target"], "/a?c=d&tenant=acme");
+    let headers = &seen["headers"];
+    assert_eq!(
+        (&headers["x-user"], &headers["x-via"], &headers["x-default"]),
+        (&json!("ann"), &json!("cdn,usher"), &json!("given"))
+    );
+    assert_eq!(headers.get("x-internal"), None);
+    assert_eq!(response.headers("x-request-class").collect::<Vec<_>>(), ["gold"]);
+    // This gateway lets the response of the upstream never win.
+    assert_eq!(response.headers("cache-control").collect::<Vec<_>>(), ["private"]);
+}
+
+/// A header without a value says nothing to this gateway, so it cannot empty one that the client sent. Removing it can.
+#[test]
+fn a_header_that_is_to_be_empty_has_to_be_removed() {
+    let config = |remove: &str| {
+        format!(
+            r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {{name: empty}}
+spec:
+  hosts: [told.test]
+  response: {{success: {{headers: {{x-user: {{plain: {{selector: auth.identity.sub}}}}}}, removeHeaders: {remove}}}}}
+"#
+        )
+    };
+    for (remove, expected) in [("[]", Some("forged")), ("[x-user]", None)] {
+        let world = Simple::start(&config(remove), &[], None, |_| {});
+        let seen = world.proxy.get(HOST, "/", &[("x-user", "forged")]).json();
+        assert_eq!(seen["headers"].get("x-user").and_then(Value::as_str), expected, "{remove}");
+    }
+}
+
+/// Usher encodes values, as Envoy wants it; this gateway encodes what it is given.
+#[test]
+fn a_query_value_that_needs_encoding_is_encoded_twice() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: query}
+spec:
+  hosts: [told.test]
+  response: {success: {queryParameters: {set: {name: {plain: {value: "ann lee"}}, id: {plain: {value: ann-7}}}}}}
+"#;
+    let world = Simple::start(CONFIG, &[], None, |_| {});
+    let seen = world.proxy.get(HOST, "/?c=%20", &[]).json();
+    assert_eq!(seen["target"], "/?c=+&id=ann-7&name=ann%2520lee");
+}
+
+/// Each of several ways to authenticate has its challenge; this gateway has room for one header.
+#[test]
+fn several_challenges_arrive_in_one_header() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: challenges}
+spec:
+  hosts: [told.test]
+  authentication:
+    first: {apiKey: {selector: {matchLabels: {group: first}}}, credentials: {authorizationHeader: {prefix: FIRST}}}
+    second: {apiKey: {selector: {matchLabels: {group: second}}}, credentials: {authorizationHeader: {prefix: SECOND}}}
+"#;
+    for (flags, expected) in [
+        (&[][..], r#"SECOND realm="second""#),
+        (&["--join-challenges"], r#"FIRST realm="first", SECOND realm="second""#),
+    ] {
+        let world = Simple::start(CONFIG, flags, None, |_| {});
+        let response = world.proxy.get(HOST, "/", &[]);
+        assert_eq!(response.status, 401);
+        assert_eq!(response.headers("www-authenticate").collect::<Vec<_>>(), [expected], "{flags:?}");
+    }
+}
+
+/// It does not know the third kind of answer, so its own words take the place of ours.
+#[test]
+fn an_error_stops_the_request_too() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: undecidable}
+spec:
+  hosts: [told.test]
+  authorization:
+    broken: {when: [{predicate: 'request.headers["x-missing"] == "a"'}], patternMatching: {patterns: []}}
+"#;
+    for (flags, status, text) in [(&[][..], 503, ""), (&["--error-response"], 403, "external authorization failed")] {
+        let world = Simple::start(CONFIG, flags, None, |_| {});
+        let response = world.proxy.get(HOST, "/", &[]);
+        assert_eq!((response.status, response.text().as_str()), (status, text), "{flags:?}");
+        assert_eq!(response.headers("x-ext-auth-reason").count(), usize::from(flags.is_empty()));
+        assert_eq!(world.upstream.requests(), 0);
+    }
+}
+
+/// A client of the gateway cannot say what only the gateway may say.
+#[test]
+fn what_the_client_says_about_itself_is_no_context() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: inside}
+spec: {hosts: [inside.test], authentication: {keys: {apiKey: {selector: {matchLabels: {group: nobody}}}}}}
+---
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: outside}
+spec: {hosts: [outside.test]}
+"#;
+    let context = [("host".to_owned(), "inside.test".to_owned())];
+    let world = Simple::start(CONFIG, &[], None, |check| check.context = context.into());
+    for headers in [&[][..], &[("x-forwarded-host", "outside.test")]] {
+        let request = Request { host: "outside.test", headers, ..Request::default() };
+        assert_eq!(world.proxy.send(request).status, 401, "{headers:?}");
+    }
+    assert_eq!(world.upstream.requests(), 0);
+}
+
+/// This gateway compares names of parameters when they are decoded.
+#[test]
+fn a_query_parameter_is_removed_however_it_is_spelled() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: query}
+spec:
+  hosts: [told.test]
+  response: {success: {queryParameters: {set: {user: {plain: {value: ann}}}, remove: [debug, a b]}}}
+"#;
+    let world = Simple::start(CONFIG, &[], None, |_| {});
+    for target in ["/?debug=1", "/?%64ebug=1&c", "/?a+b=1", "/?a%20b=1&%75ser=eve&user=eve"] {
+        let seen = world.proxy.get(HOST, target, &[]).json();
+        let seen = seen["target"].as_str().unwrap().trim_start_matches("/?").replace("c=&", "");
+        assert_eq!(seen, "user=ann", "{target}");
+    }
+}

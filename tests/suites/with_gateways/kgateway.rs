@@ -1,0 +1,142 @@
+//! kgateway.
+
+mod guide;
+mod mutual_tls;
+mod objects;
+mod translate;
+mod translation;
+mod tutorial;
+
+use objects::Release;
+use serde_json::Value;
+use translate::{Ports, bootstrap};
+
+use crate::support::{
+    documents::Folder,
+    envoy::Envoy,
+    http::Response,
+    parts,
+    upstream::Upstream,
+    usher::Usher,
+};
+
+const FOLDER: &str = "deploy/gateways/kgateway";
+const ALLOW: (&str, &str) = ("x-ext-authz", "allow");
+const RECEIVED: &str = "x-ext-authz-check-received";
+
+/// Tokens of the tutorial, and tokens like Bob's but for one thing. HS256, the key is `secret`.
+mod tokens {
+    /// The role is `guest`.
+    pub(super) const ALICE: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6Imd1ZXN0Iiwic3ViIjoiWVd4cFkyVT0ifQ.ja1bgvIt47393ba_WbSBm35NrUhdxM4mOVQN8iXz8lk";
+    /// The role is `admin`.
+    pub(super) const BOB: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6ImFkbWluIiwic3ViIjoiWVd4cFkyVT0ifQ.veMeVDYlulTdieeX-jxFZ_tCmqQ_K8rwx2OktUHv5Z0";
+    pub(super) const NO_ROLE: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwic3ViIjoiWVd4cFkyVT0ifQ.LnWYMlAqBjUpRJUS4wYUI_zVkmhfLgcC4gYcSsPACJM";
+    /// The key is `other`.
+    pub(super) const OTHER_KEY: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6ImFkbWluIiwic3ViIjoiWVd4cFkyVT0ifQ.DjspZzzsDBGpP21QPINkB80eFfyY9wBS5Og3eTc3ISc";
+    /// `alg` is `none`.
+    pub(super) const UNSIGNED: &str = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6ImFkbWluIiwic3ViIjoiWVd4cFkyVT0ifQ.";
+    pub(super) const EXPIRED: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE1MTQ4NTExNDAsIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6ImFkbWluIiwic3ViIjoiWVd4cFkyVT0ifQ.5wI9yAWo3wtQk6OGLGPf5iU8q_le-_C6_WuZUbW1ELY";
+}
+
+/// An Envoy as kgateway sets it up, and what is behind it.
+struct Gateway<'a> {
+    envoy: Envoy,
+    upstream: &'a Upstream,
+    usher: &'a Usher,
+}
+
+impl Gateway<'_> {
+    fn get(&self, host: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+        self.envoy.get(host, target, headers)
+    }
+}
+
+/// What is in the cluster: the manifests, and the Services that Usher's own manifests make.
+fn shipped() -> Vec<Value> {
+    [Folder::read(FOLDER).documents, Folder::read("deploy/kustomize/base").documents].concat()
+}
+
+fn start_usher() -> Usher {
+    Usher::start(&Folder::read(FOLDER).for_usher())
+}
+
+/// With each version of Envoy, behind which is what the cluster has.
+fn through_each_envoy(objects: &[Value], usher: &Usher, test: impl Fn(&Gateway<'_>)) {
+    through_each_envoy_with(objects, Release::Current, usher, |bootstrap| bootstrap, test);
+}
+
+fn through_each_envoy_with(
+    objects: &[Value],
+    release: Release,
+    usher: &Usher,
+    change: impl Fn(Value) -> Value,
+    test: impl Fn(&Gateway<'_>),
+) {
+    let upstream = Upstream::start();
+    let ports = Ports { usher: usher.grpc_port(), upstream: upstream.port() };
+    let bootstrap = change(bootstrap(objects, release, ports).unwrap());
+    for program in parts::envoys() {
+        eprintln!("Envoy {}", program.version);
+        test(&Gateway { envoy: Envoy::launch(&program.path, &bootstrap), upstream: &upstream, usher });
+    }
+}
+
+/// The one object of this kind with this name, to be changed.
+fn edit<'a>(objects: &'a mut [Value], kind: &str, name: &str) -> &'a mut Value {
+    let is_it = |object: &&mut Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    objects.iter_mut().find(is_it).unwrap_or_else(|| panic!("no {kind} `{name}`"))
+}
+
+fn without(objects: Vec<Value>, kind: &str, name: &str) -> Vec<Value> {
+    let before = objects.len();
+    let is_it = |object: &Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    let left: Vec<_> = objects.into_iter().filter(|object| !is_it(object)).collect();
+    assert_eq!(left.len(), before - 1, "{kind} `{name}`");
+    left
+}
+
+/// How many checks came to Usher: all, or those that an AuthConfig applied to.
+fn checks(usher: &Usher, auth_config: Option<&str>) -> f64 {
+    match auth_config {
+        None => usher.server_metric(
+            "grpc_server_started_total",
+            &[r#"grpc_method="Check""#, r#"grpc_service="envoy.service.auth.v3.Authorization""#],
+        ),
+        Some(name) => usher.server_metric("auth_server_authconfig_total", &[&format!("authconfig=\"{name}\"")]),
+    }
+}
+
+/// Whether a text consists of the parts between the `*` of a pattern, in this order, with anything in place of the `*`.
+fn fits(text: &str, pattern: &str) -> bool {
+    let (first, rest) = pattern.split_once('*').unwrap_or((pattern, ""));
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    if first.len() == pattern.len() {
+        return text.is_empty();
+    }
+    let mut parts: Vec<_> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some((_, after)) = text.split_once(part) else { return false };
+        text = after;
+    }
+    text.ends_with(last)
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+#[test]
+fn patterns_of_texts() {
+    for (text, pattern, expected) in [
+        ("abc", "abc", true),
+        ("abc", "ab", false),
+        ("abc", "a*", true),
+        ("abc", "*c", true),
+        ("abcd", "a*c", false),
+        ("a1b2c", "a*b*c", true),
+        ("a1c2b", "a*b*c", false),
+    ] {
+        assert_eq!(fits(text, pattern), expected, "{text} {pattern}");
+    }
+}

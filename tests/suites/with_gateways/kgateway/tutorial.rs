@@ -1,0 +1,140 @@
+//! The tutorial of the Kyverno Authz Server, with its tokens, and Usher in the place of that server.
+
+use serde_json::{Value, json};
+
+use super::{ALLOW, FOLDER, bearer, checks, edit, shipped, start_usher, through_each_envoy, tokens};
+use crate::support::{
+    documents::Folder,
+    usher::{Usher, validate},
+    workspace::root,
+};
+
+#[test]
+fn guests_are_refused_and_admins_pass() {
+    const CHALLENGE: &str = r#"Bearer realm="tutorial""#;
+    let usher = start_usher();
+    let [bob, alice] = [tokens::BOB, tokens::ALICE];
+    let with_a_bit_changed = bob.replace(".veMe", ".veMf");
+    through_each_envoy(&shipped(), &usher, |gateway| {
+        let passed = gateway.upstream.requests();
+        assert_eq!(gateway.get("tokens.example.com", "/get", &[]).status, 401);
+        for (authorization, status) in [
+            (format!("Bearer {alice}"), 403),
+            (format!("Bearer {}", tokens::NO_ROLE), 403),
+            // Schemes are compared without regard to case.
+            (format!("bearer {alice}"), 403),
+            (format!("BEARER {alice}"), 403),
+            ("Bearer".to_owned(), 401),
+            ("Bearer garbage".to_owned(), 401),
+            (format!("Bearer {bob} more"), 401),
+            (format!("more Bearer {bob}"), 401),
+            (format!("Basic {bob}"), 401),
+            (bob.to_owned(), 401),
+            (format!("Bearer {}", tokens::OTHER_KEY), 401),
+            (format!("Bearer {}", tokens::UNSIGNED), 401),
+            (format!("Bearer {}", tokens::EXPIRED), 401),
+            (format!("Bearer {with_a_bit_changed}"), 401),
+        ] {
+            let response = gateway.get("tokens.example.com", "/get", &[("authorization", &authorization)]);
+            assert_eq!(response.status, status, "{authorization}: {}", response.text());
+            let challenges: Vec<_> = response.headers("www-authenticate").collect();
+            assert_eq!(challenges, if status == 401 { &[CHALLENGE][..] } else { &[] }, "{authorization}");
+        }
+        assert_eq!(gateway.upstream.requests(), passed);
+
+        // Whatever host leads to the route. There is one check: that of the route is in the place of that of the Gateway.
+        let before = checks(&usher, None);
+        assert_eq!(gateway.get("tokens.example.com", "/get", &[]).status, 401);
+        assert_eq!(checks(&usher, None), before + 1.0);
+        for host in ["tokens.example.com", "tokens.example.com:8080", "a.tokens.example.com"] {
+            for scheme in ["Bearer", "bearer", "bEARER"] {
+                let headers = [("authorization", &*format!("{scheme} {bob}")), ("x-force-authorized", "true")];
+                let response = gateway.get(host, "/get", &headers);
+                assert_eq!(response.status, 200, "{host} {scheme}: {}", response.text());
+                assert_eq!(response.header("x-add-custom-response-header"), Some("added"));
+                let seen = response.json()["headers"].clone();
+                assert_eq!(seen["x-validated-by"], "my-security-checkpoint");
+                assert_eq!(seen.get("x-force-authorized"), None);
+                assert_eq!(seen["authorization"], headers[0].1);
+            }
+        }
+        let authorization = bearer(bob);
+        gateway.get("tokens.example.com", "/get?logged", &[("authorization", &authorization)]);
+        let logged = gateway.envoy.access_log("/get?logged");
+        assert_eq!(logged[0]["ext_authz"]["subject"], "YWxpY2U=");
+        // The name that the policy gives is no way in.
+        assert_eq!(gateway.get("tokens.authconfig.internal", "/get", &[]).status, 404);
+    });
+}
+
+/// In place of a name for the AuthConfig, the policy can tell the name of the route.
+#[test]
+fn an_auth_config_can_be_for_a_route() {
+    let mut objects = shipped();
+    edit(&mut objects, "TrafficPolicy", "tokens")["spec"]["extAuth"]["contextExtensions"] =
+        json!({"route": "HTTPRoute/httpbin/tokens"});
+    let config = &mut edit(&mut objects, "AuthConfig", "tokens")["spec"];
+    config["hosts"] = json!([]);
+    config["routes"] = json!([{"name": "tokens"}]);
+    let for_usher = objects.iter().filter(|object| object["kind"] == "AuthConfig" || object["kind"] == "Secret");
+    let for_usher: Vec<_> = for_usher.map(Value::to_string).collect();
+    let usher = Usher::start_with(&for_usher.join("\n---\n"), &["--allow-route-lookup"]);
+    let [bob, alice] = [bearer(tokens::BOB), bearer(tokens::ALICE)];
+    through_each_envoy(&objects, &usher, |gateway| {
+        for (headers, status) in
+            [(&[][..], 401), (&[("authorization", &*alice)], 403), (&[("authorization", &*bob)], 200)]
+        {
+            assert_eq!(gateway.get("tokens.example.com", "/get", headers).status, status, "{headers:?}");
+        }
+        // The routes that no AuthConfig is for are found by their hosts.
+        assert_eq!(gateway.get("www.example.com", "/get", &[ALLOW]).status, 200);
+    });
+}
+
+#[test]
+fn a_short_secret_is_accepted_with_a_warning() {
+    let (is_valid, output) = validate(&root().join(FOLDER));
+    assert!(is_valid, "{output}");
+    // Those about objects that are not for Usher are left out here.
+    let is_ours = |line: &&str| line.contains("warning: ") && !line.ends_with("is not known and left out");
+    let warnings: Vec<_> = output.lines().filter(is_ours).collect();
+    assert_eq!(warnings.len(), 1, "{output}");
+    assert!(
+        warnings[0].contains("authconfig-tokens.yaml")
+            && warnings[0].contains("shorter than the 32 bytes that HS256 asks for"),
+        "{output}"
+    );
+    assert!(output.ends_with("2 AuthConfigs valid\n"), "{output}");
+}
+
+/// Where keys are public, nobody can sign with them.
+#[test]
+fn a_key_set_never_verifies_what_a_shared_secret_signed() {
+    let with_keys = |keys: Value| {
+        let mut objects = Folder::read(FOLDER).documents;
+        let rules = &mut edit(&mut objects, "AuthConfig", "tokens")["spec"]["authentication"];
+        rules["tutorial"]["jwt"] = json!({"jwks": {"inline": {"keys": keys}}});
+        objects.retain(|object| object["kind"] == "AuthConfig");
+        objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
+    };
+    // The public key of the quickstart, and the secret of the tutorial as if it were one.
+    let token = Folder::read("deploy/examples/quickstart").one("AuthConfig", "token").clone();
+    let public = token["spec"]["authentication"]["quickstart"]["jwt"]["jwks"]["inline"]["keys"].clone();
+    let shared = json!([{"kty": "oct", "alg": "HS256", "k": "c2VjcmV0"}]);
+    let folder = tempfile::tempdir().unwrap();
+    let is_valid = |keys: &Value| {
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, with_keys(keys.clone())).unwrap();
+        validate(&file).0
+    };
+    assert_eq!((is_valid(&public), is_valid(&shared)), (true, false));
+
+    let usher = Usher::start(&with_keys(public));
+    let ann = std::fs::read_to_string(root().join("deploy/examples/quickstart/ann.jwt")).unwrap();
+    through_each_envoy(&shipped(), &usher, |gateway| {
+        for (token, status) in [(ann.trim(), 200), (tokens::BOB, 401), (tokens::UNSIGNED, 401)] {
+            let response = gateway.get("tokens.example.com", "/get", &[("authorization", &bearer(token))]);
+            assert_eq!(response.status, status, "{token}: {}", response.text());
+        }
+    });
+}
