@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
-    AuthConfigStatus, AuthenticationSpec, AuthorizationSpec, CallbackSpec, MetadataSpec, ObjectMeta, PatternExpression,
-    PatternExpressionOrRef, ResponseSpec,
+    AuthConfigStatus, AuthenticationSpec, AuthorizationSpec, CallbackSpec, Claimed, HostAliases, MetadataSpec,
+    ObjectMeta, PatternExpression, PatternExpressionOrRef, ResponseSpec, RouteReference,
 };
 
 /// The `apiVersion` of an AuthConfig, the only one there is.
@@ -25,95 +24,6 @@ pub struct AuthConfig {
     pub spec: AuthConfigSpec,
     /// What was last reported about it, if the source of the object keeps it.
     pub status: Option<AuthConfigStatus>,
-}
-
-/// Other names of the hosts of an AuthConfig.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum HostAliases {
-    /// Each host that is the full name of a Kubernetes Service, such as `shop.web.svc.cluster.local`, stands for its
-    /// shorter forms, too: `shop`, `shop.web` and `shop.web.svc`. A form that other AuthConfigs also stand for in this
-    /// way is nobody's: requests for it are not decided.
-    KubernetesService,
-}
-
-/// A route of a gateway, in the namespace of the AuthConfig.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RouteReference {
-    /// Kind of the route. Default: `HTTPRoute`.
-    #[serde(default)]
-    pub kind: RouteKind,
-    /// Name of the route.
-    pub name: String,
-    /// Name of one of its rules. Default: all of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub section_name: Option<String>,
-}
-
-/// The kind of a route of the Gateway API.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum RouteKind {
-    /// `HTTPRoute`
-    #[default]
-    #[serde(rename = "HTTPRoute")]
-    Http,
-    /// `GRPCRoute`
-    #[serde(rename = "GRPCRoute")]
-    Grpc,
-}
-
-impl RouteKind {
-    /// The kind as the Gateway API spells it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Http => "HTTPRoute",
-            Self::Grpc => "GRPCRoute",
-        }
-    }
-}
-
-/// What an AuthConfig claims: the part of its specification that leads requests to it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Claimed {
-    /// `spec.hosts`
-    pub hosts: Vec<String>,
-    /// `spec.hostAliases`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_aliases: Option<HostAliases>,
-    /// `spec.routes`
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub routes: Vec<RouteReference>,
-}
-
-impl Claimed {
-    /// Whether it is nothing at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty() && self.routes.is_empty()
-    }
-
-    /// What can be read of it in a specification that may be wrong.
-    pub(crate) fn read(spec: &Value) -> Self {
-        let items = |name| spec.get(name).and_then(Value::as_array).into_iter().flatten();
-        Self {
-            hosts: items("hosts").filter_map(|host| host.as_str().map(str::to_owned)).collect(),
-            // There is only one kind of them that anybody can have meant.
-            host_aliases: spec.get("hostAliases").map(|_| HostAliases::KubernetesService),
-            routes: items("routes").filter_map(|route| RouteReference::deserialize(route).ok()).collect(),
-        }
-    }
-}
-
-impl AuthConfigSpec {
-    /// What leads requests to it.
-    #[must_use]
-    pub fn claimed(&self) -> Claimed {
-        let Self { hosts, host_aliases, routes, .. } = self;
-        Claimed { hosts: hosts.clone(), host_aliases: *host_aliases, routes: routes.clone() }
-    }
 }
 
 /// What a user asks for: who may reach the hosts, under which conditions, and what is passed on.
@@ -152,4 +62,13 @@ pub struct AuthConfigSpec {
     /// HTTP requests that are sent once the decision is made, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub callbacks: BTreeMap<String, Box<CallbackSpec>>,
+}
+
+impl AuthConfigSpec {
+    /// What leads requests to it.
+    #[must_use]
+    pub fn claimed(&self) -> Claimed {
+        let Self { hosts, host_aliases, routes, .. } = self;
+        Claimed { hosts: hosts.clone(), host_aliases: *host_aliases, routes: routes.clone() }
+    }
 }

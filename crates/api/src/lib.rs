@@ -18,6 +18,7 @@ mod authentication;
 mod authorization;
 mod authorization_policy;
 mod callbacks;
+mod claimed;
 mod common;
 mod conditions;
 mod crd;
@@ -36,7 +37,7 @@ mod status;
 mod validate;
 mod yaml;
 
-pub use auth_config::{API_VERSION, AuthConfig, AuthConfigSpec, Claimed, HostAliases, KIND, RouteKind, RouteReference};
+pub use auth_config::{API_VERSION, AuthConfig, AuthConfigSpec, KIND};
 pub use authentication::{
     AnonymousSpec, ApiKeySpec, AuthenticationMethod, AuthenticationSpec, JwksSource, JwksSpec, JwtKeySource,
     JwtSecretReference, JwtSpec, KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec, SpiffeSpec,
@@ -51,6 +52,7 @@ pub use authorization_policy::{
     PolicyRule,
 };
 pub use callbacks::CallbackSpec;
+pub use claimed::{Claimed, HostAliases, RouteKind, RouteReference};
 pub use common::{
     AuthorizationHeaderSpec, CommonEvaluatorSpec, CredentialLocation, Credentials, EvaluatorCaching,
     LocalObjectReference, MethodError, NamedLocation, NamedValuesOrSelectors, SecretKeyReference, ValueOrSelector,

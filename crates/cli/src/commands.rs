@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod crds;
+pub(crate) mod doctor;
 pub(crate) mod options;
 pub(crate) mod serve;
 pub(crate) mod validate;
@@ -30,6 +31,8 @@ enum Subcommands {
     Webhooks(Box<webhooks::Arguments>),
     /// Decide about one request, without a gateway.
     Check(Box<check::Arguments>),
+    /// Find out what goes wrong between a gateway and Usher, and what a gateway must be told.
+    Doctor(doctor::Arguments),
     /// Print the CustomResourceDefinition of AuthConfig.
     Crds,
     /// Print the version.
@@ -43,6 +46,7 @@ pub(crate) fn run(command: Command) -> Exit {
         Subcommands::Validate(arguments) => validate::run(&arguments),
         Subcommands::Webhooks(arguments) => webhooks::run(&arguments),
         Subcommands::Check(arguments) => check::run(*arguments),
+        Subcommands::Doctor(arguments) => doctor::run(&arguments),
         Subcommands::Crds => crds::run(),
         Subcommands::Version => {
             println!("Usher v{}", env!("CARGO_PKG_VERSION"));

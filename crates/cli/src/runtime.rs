@@ -15,7 +15,7 @@ use tokio::{
 };
 use usher_api::{Lines, Selector};
 use usher_compile::{AuthConfigId, Compiler, PolicyReport, Report, SecretChange, State, Update, Workspace};
-use usher_engine::{observe::Metrics, plan::OnConditionError};
+use usher_engine::{index::Place, observe::Metrics, plan::OnConditionError};
 use usher_evaluators::{
     Problem, Resources,
     build_context::Options,
@@ -318,11 +318,11 @@ fn log(report: &Report, object: Option<&Arc<AuthConfigObject>>) {
         );
     }
     for contest in report.lost.iter().take(MOST_LOGGED) {
-        let owner = contest.other.as_ref().map(ToString::to_string);
-        if contest.is_shared {
-            tracing::warn!(authconfig, host = contest.place, other = owner, "host is short for several: nobody's");
-        } else {
-            tracing::warn!(authconfig, host = contest.place, owner, "host already taken");
+        let (place, owner) = (contest.place.to_string(), contest.other.as_ref().map(ToString::to_string));
+        match &contest.place {
+            _ if contest.is_shared => tracing::warn!(authconfig, host = place, other = owner, "host is nobody's"),
+            Place::Host(_) => tracing::warn!(authconfig, host = place, owner, "host already taken"),
+            Place::Route(_) => tracing::warn!(authconfig, route = place, owner, "route already taken"),
         }
     }
     if let Some(more @ 1..) = report.lost.len().checked_sub(MOST_LOGGED) {

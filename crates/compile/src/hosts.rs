@@ -2,11 +2,12 @@
 //!
 //! Several configurations may claim one host, or hosts that cover each other. The oldest claim wins: a claim is *loose*
 //! as long as an older linked claim of another configuration covers its host, and it is linked as soon as that one
-//! goes.
+//! goes. A host without a port also covers the same host with one, against configurations of other owners: gateways
+//! choose the way by the host alone, and clients may write any port.
 //!
 //! Aliases give way: one is linked only as long as nobody claims its name as a host, and no other configuration has the
 //! same one. A name that several have in common as an alias is *shared*: it says too little to tell whose it is, so it
-//! is nobody's.
+//! is nobody's. So is a host that is an older alias of another owner: it would take requests from that.
 //!
 //! A change is worked out for the hosts that it can touch, not for all.
 
@@ -30,6 +31,18 @@ pub struct Age {
     pub id: Option<AuthConfigId>,
     /// In which order objects were first seen, where nothing else tells them apart.
     pub seen: u64,
+}
+
+/// Who claims hosts.
+pub trait Claimant: Clone + Ord + Hash {
+    /// Whether both are in the hands of the same people.
+    fn has_owner_of(&self, other: &Self) -> bool;
+}
+
+impl Claimant for AuthConfigId {
+    fn has_owner_of(&self, other: &Self) -> bool {
+        self.namespace == other.namespace
+    }
 }
 
 /// All claims.
@@ -70,6 +83,16 @@ impl<'a> Names<'a> {
     }
 }
 
+/// A claim whose turn comes to be decided about.
+struct Turn<Id> {
+    is_alias: bool,
+    age: Age,
+    key: Key,
+    id: Id,
+    /// Whose claim made it loose until now.
+    before: Option<Id>,
+}
+
 /// What a change of claims may have changed.
 #[derive(Debug)]
 pub struct Touched<Id> {
@@ -100,7 +123,7 @@ impl<Id> Claims<Id> {
     }
 }
 
-impl<Id: Clone + Ord + Hash> Claims<Id> {
+impl<Id: Claimant> Claims<Id> {
     /// Replaces the hosts that a configuration claims, and says what that may have changed.
     pub fn replace(&mut self, id: &Id, age: &Age, before: Names<'_>, after: Names<'_>) -> Touched<Id> {
         let mut touched = BTreeSet::new();
@@ -146,11 +169,10 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
     /// Of the configurations that share this name as an alias, so that it is nobody's, the oldest. None if they do not.
     pub fn shared_by(&self, pattern: &HostPattern) -> Option<&Id> {
         let key = Key::of(pattern);
-        self.shared
-            .contains(&key)
-            .then(|| self.claims.get(&key)?.iter().find(|claim| claim.is_alias))
-            .flatten()
-            .map(|claim| &claim.id)
+        if !self.shared.contains(&key) {
+            return None;
+        }
+        self.claims.get(&key)?.iter().find(|claim| claim.is_alias).map(|claim| &claim.id)
     }
 
     /// Whose claim makes the claim of a configuration on exactly this host loose. None if it is not loose.
@@ -176,6 +198,11 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
     fn covered_by(&self, key: &Key, touched: &mut BTreeSet<Key>) {
         touched.insert(key.clone());
         if !key.wildcard {
+            if key.port.is_empty() {
+                let with_ports = self.claims.range((Bound::Excluded(key), Bound::Unbounded)).map(|(other, _)| other);
+                let of_host = |other: &&Key| other.reversed == key.reversed && !other.wildcard;
+                touched.extend(with_ports.take_while(of_host).cloned());
+            }
             return;
         }
         let from = Key { reversed: key.reversed.clone(), wildcard: false, port: String::new() };
@@ -189,16 +216,19 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
 
     /// Decides for these hosts which claims are linked: hosts before aliases, and of these the oldest claim first.
     fn link(&mut self, keys: &BTreeSet<Key>, configurations: &mut BTreeSet<Id>) {
-        let mut claims: Vec<(bool, Age, Key, Id, Option<Id>)> = Vec::new();
+        let mut turns = Vec::new();
         for key in keys {
             for claim in self.claims.get_mut(key).into_iter().flatten() {
                 // None of them counts before it is its turn: what counts was decided before.
                 let before = claim.taken_by.replace(claim.id.clone());
-                claims.push((claim.is_alias, claim.age.clone(), key.clone(), claim.id.clone(), before));
+                let (age, id) = (claim.age.clone(), claim.id.clone());
+                turns.push(Turn { is_alias: claim.is_alias, age, key: key.clone(), id, before });
             }
         }
-        claims.sort_by(|left, right| (left.0, &left.1, &left.2).cmp(&(right.0, &right.1, &right.2)));
-        for (is_alias, age, key, id, _) in &claims {
+        turns.sort_by(|left, right| {
+            (left.is_alias, &left.age, &left.key).cmp(&(right.is_alias, &right.age, &right.key))
+        });
+        for Turn { is_alias, age, key, id, .. } in &turns {
             let taken_by = if *is_alias { self.in_the_way_of_alias(key, age, id) } else { self.older(key, age, id) };
             if let Some(claim) = self.claim_mut(key, age) {
                 claim.taken_by = taken_by;
@@ -207,7 +237,7 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
         for key in keys {
             self.share(key);
         }
-        for (_, age, key, id, before) in claims {
+        for Turn { age, key, id, before, .. } in turns {
             let taken_by = self.claim_mut(&key, &age).and_then(|claim| claim.taken_by.clone());
             if before != taken_by {
                 if let Some(winner) = &before {
@@ -230,9 +260,19 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
 
     /// Whose older claim makes that of a host loose.
     fn older(&self, key: &Key, age: &Age, id: &Id) -> Option<Id> {
-        let (covering, owner) = self.covering(key, age)?;
+        if let Some(owner) = self.alias_without_port(key, age, id) {
+            return Some(owner.clone());
+        }
+        let (covering, owner) = self.covering(key, age, id)?;
         let is_in_the_way = owner != id && (covering == *key || !self.allow_superseding_host_subsets);
         is_in_the_way.then(|| owner.clone())
+    }
+
+    /// Whose older alias a host with a port would take requests from.
+    fn alias_without_port(&self, key: &Key, age: &Age, id: &Id) -> Option<&Id> {
+        let bare = key.without_port().filter(|_| !self.allow_superseding_host_subsets)?;
+        let mut claims = self.claims.get(&bare)?.iter();
+        claims.find(|claim| claim.is_alias && claim.age < *age && !claim.id.has_owner_of(id)).map(|claim| &claim.id)
     }
 
     /// Whose claim makes that of an alias loose, other aliases left out.
@@ -244,26 +284,43 @@ impl<Id: Clone + Ord + Hash> Claims<Id> {
         }
     }
 
-    /// Makes aliases loose that are not the only one of this name.
+    /// Decides whether a name is nobody's: several have it as an alias, also if some of them are loose for another reason;
+    /// or it is a host of one, and an older alias of another owner.
     fn share(&mut self, key: &Key) {
         let Some(claims) = self.claims.get_mut(key) else { return };
-        let linked = claims.iter().filter(|claim| claim.is_alias && claim.is_linked()).map(|claim| claim.id.clone());
-        let [first, second, ..] = &linked.collect::<Vec<_>>()[..] else {
+        let aliases = || claims.iter().filter(|claim| claim.is_alias);
+        let rivals: Vec<_> = match claims.iter().find(|claim| claim.is_linked()) {
+            None => Vec::new(),
+            Some(served) if served.is_alias => {
+                let others = aliases().filter(|claim| claim.id != served.id);
+                others.map(|claim| claim.id.clone()).collect()
+            }
+            Some(host) => {
+                let older = aliases().filter(|claim| claim.age < host.age && !claim.id.has_owner_of(&host.id));
+                older.map(|claim| claim.id.clone()).collect()
+            }
+        };
+        let Some(first) = rivals.first() else {
             self.shared.remove(key);
             return;
         };
-        for claim in claims.iter_mut().filter(|claim| claim.is_alias && claim.is_linked()) {
-            claim.taken_by = Some(if claim.id == *first { second.clone() } else { first.clone() });
+        // Of aliases there may be several; each of the others is in the way of the first one, and that of them.
+        let served: Vec<_> = claims.iter().filter(|claim| claim.is_linked()).map(|claim| claim.id.clone()).collect();
+        for claim in claims.iter_mut().filter(|claim| claim.is_linked()) {
+            let other = if claim.id == *first { served.iter().find(|id| **id != claim.id) } else { Some(first) };
+            claim.taken_by = Some(other.unwrap_or(first).clone());
         }
         self.shared.insert(key.clone());
     }
 
     /// The most specific linked host, claimed earlier, that a lookup of this one would find.
-    fn covering(&self, key: &Key, age: &Age) -> Option<(Key, &Id)> {
+    fn covering(&self, key: &Key, age: &Age, id: &Id) -> Option<(Key, &Id)> {
         key.covering_keys().into_iter().find_map(|covering| {
             let mut claims = self.claims.get(&covering)?.iter();
             let claim = claims.find(|claim| claim.is_linked() && !claim.is_alias && claim.age < *age)?;
-            Some((covering, &claim.id))
+            // One owner may tell the ports of a host apart.
+            let is_other_port = !covering.wildcard && covering != *key;
+            (!is_other_port || !claim.id.has_owner_of(id)).then_some((covering, &claim.id))
         })
     }
 }
@@ -305,9 +362,16 @@ impl Key {
             || self.reversed.strip_prefix(reversed).is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR))
     }
 
-    /// The host itself, then the wildcards that cover it, most specific first; each with its port before without.
+    /// The same host without its port, if it has one and is no wildcard.
+    fn without_port(&self) -> Option<Self> {
+        (!self.wildcard && !self.port.is_empty()).then(|| Self { port: String::new(), ..self.clone() })
+    }
+
+    /// The host itself, then without its port, then the wildcards that cover it, most specific first; each with its port
+    /// before without.
     fn covering_keys(&self) -> Vec<Self> {
         let mut keys = vec![self.clone()];
+        keys.extend(self.without_port());
         let mut suffix = Some(self.reversed.as_str());
         while let Some(reversed) = suffix {
             for port in [self.port.as_str(), ""] {
@@ -340,6 +404,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// What stands before the slash.
+    impl Claimant for &'static str {
+        fn has_owner_of(&self, other: &Self) -> bool {
+            let owner = |id: &'static str| id.split_once('/').map_or("", |(owner, _)| owner);
+            owner(self) == owner(other)
+        }
+    }
+
+    impl Claimant for u8 {
+        fn has_owner_of(&self, other: &Self) -> bool {
+            self % 2 == other % 2
+        }
+    }
 
     fn hosts(texts: &[&str]) -> Vec<HostPattern> {
         texts.iter().map(|text| HostPattern::parse(text).unwrap()).collect()
@@ -382,6 +460,17 @@ mod tests {
             (false, &[("x", &["*"]), ("y", &["foo.bar"])], &["x *"]),
             (false, &[("x", &["api.acme.com"]), ("y", &["api.acme.com:80"])], &["x api.acme.com", "y api.acme.com:80"]),
             (false, &[("x", &["*.acme.com"]), ("y", &["api.acme.com:80"])], &["x *.acme.com"]),
+            (false, &[("a/x", &["api.acme.com"]), ("b/y", &["api.acme.com:80"])], &["a/x api.acme.com"]),
+            (
+                true,
+                &[("a/x", &["api.acme.com"]), ("b/y", &["api.acme.com:80"])],
+                &["a/x api.acme.com", "b/y api.acme.com:80"],
+            ),
+            (
+                false,
+                &[("b/y", &["api.acme.com:80"]), ("a/x", &["api.acme.com"])],
+                &["b/y api.acme.com:80", "a/x api.acme.com"],
+            ),
             (false, &[("x", &["api.acme.com"]), ("y", &["x.api.acme.com"])], &["x api.acme.com", "y x.api.acme.com"]),
             (false, &[("x", &["a.com"]), ("y", &["a.com", "b.com"])], &["x a.com", "y b.com"]),
             (false, &[("x", &["*.acme.com", "api.acme.com"])], &["x *.acme.com", "x api.acme.com"]),
@@ -425,23 +514,31 @@ mod tests {
 
     #[test]
     fn aliases_give_way_and_shared_ones_are_nobodys() {
+        /// Hosts and aliases.
+        type Given<'a> = (&'a [&'a str], &'a [&'a str]);
         let mut claims = Claims::new(false);
         let shop = HostPattern::Exact("shop".to_owned());
-        let set =
-            |claims: &mut Claims<&'static str>, id, seen, before: (&[&str], &[&str]), after: (&[&str], &[&str])| {
-                let [old, new] = [before, after].map(|(names, aliases)| (hosts(names), hosts(aliases)));
-                let touched = claims.replace(&id, &age(seen), named(&old.0, &old.1), named(&new.0, &new.1));
-                touched.configurations.into_iter().collect::<Vec<_>>()
-            };
-        let (none, alias): ((&[&str], &[&str]), (&[&str], &[&str])) = ((&[], &[]), (&[], &["shop"]));
+        let set = |claims: &mut Claims<&'static str>, id, seen, before: Given<'_>, after: Given<'_>| {
+            let [old, new] = [before, after].map(|(names, aliases)| (hosts(names), hosts(aliases)));
+            let touched = claims.replace(&id, &age(seen), named(&old.0, &old.1), named(&new.0, &new.1));
+            touched.configurations.into_iter().collect::<Vec<_>>()
+        };
+        let (none, alias): (Given<'_>, Given<'_>) = ((&[], &[]), (&[], &["shop"]));
         set(&mut claims, "x", 0, none, alias);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"x"), None));
         assert_eq!(set(&mut claims, "y", 1, none, alias), ["x", "y"]);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (None, Some(&"x")));
         assert_eq!((claims.taken_by(&shop, &"x"), claims.taken_by(&shop, &"y")), (Some(&"y"), Some(&"x")));
-        // A host comes before aliases, however old they are.
+        // A host comes before aliases of its owner, however old they are, and takes nothing from others.
         assert_eq!(set(&mut claims, "z", 2, none, (&["shop"], &[])), ["x", "y", "z"]);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"z"), None));
+        let port = HostPattern::Exact("shop:80".to_owned());
+        set(&mut claims, "other/host", 9, none, (&["shop", "shop:80"], &[]));
+        assert_eq!((claims.owner(&shop), claims.owner(&port)), (Some(&"z"), None));
+        set(&mut claims, "z", 2, (&["shop"], &[]), none);
+        assert_eq!((claims.owner(&shop), claims.shared_by(&shop), claims.owner(&port)), (None, Some(&"x"), None));
+        set(&mut claims, "other/host", 9, (&["shop", "shop:80"], &[]), none);
+        set(&mut claims, "z", 2, none, (&["shop"], &[]));
         set(&mut claims, "z", 2, (&["shop"], &[]), none);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (None, Some(&"x")));
         set(&mut claims, "y", 1, alias, none);
@@ -453,6 +550,16 @@ mod tests {
         set(&mut claims, "y", 1, alias, none);
         set(&mut claims, "x", 0, (&["shop"], &[]), none);
         assert!(claims.claims.is_empty() && claims.in_the_way.is_empty() && claims.shared.is_empty());
+        // One that a wildcard covers still says that the name is not the other's alone.
+        set(&mut claims, "x", 0, none, alias);
+        set(&mut claims, "w", 1, none, (&["*"], &[]));
+        set(&mut claims, "y", 2, none, alias);
+        assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (None, Some(&"x")));
+        assert_eq!((claims.taken_by(&shop, &"x"), claims.taken_by(&shop, &"y")), (Some(&"y"), Some(&"w")));
+        set(&mut claims, "y", 2, alias, none);
+        assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"x"), None));
+        set(&mut claims, "w", 1, (&["*"], &[]), none);
+        set(&mut claims, "x", 0, alias, none);
         // What an older wildcard covers is not free.
         set(&mut claims, "x", 0, none, (&["*"], &[]));
         set(&mut claims, "y", 1, none, alias);

@@ -18,6 +18,7 @@
 mod compile;
 pub mod hosts;
 mod id;
+pub mod needs;
 mod places;
 mod policies;
 mod references;

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use usher_api::{Claimed, HostAliases, RouteReference};
-use usher_engine::{host::HostPattern, route::RouteName};
+use usher_engine::{host::HostPattern, index::Place, route::RouteName};
 use usher_evaluators::{FieldPath, Problems};
 
 /// What an AuthConfig claims.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Hosts, each once.
+    /// Hosts that are listed, each once.
     pub hosts: Vec<HostPattern>,
-    /// Other names of these hosts, each once and none of them a host.
+    /// Other names of these hosts that say what is meant: claimed like hosts. Each once, and none of them listed.
+    pub implied: Vec<HostPattern>,
+    /// Other names of these hosts that others may have as well. Each once, and none of them listed or implied.
     pub aliases: Vec<HostPattern>,
     /// Routes, each once.
     pub routes: Vec<RouteName>,
@@ -22,29 +24,58 @@ impl Places {
     pub(crate) fn build(claimed: &Claimed, namespace: &str, problems: &mut Problems) -> Self {
         let root = FieldPath::root("spec");
         let hosts = hosts(&claimed.hosts, &root.field("hosts"), problems);
-        let aliases = match claimed.host_aliases {
-            None => Vec::new(),
-            Some(HostAliases::KubernetesService) => {
-                let aliases = service_names(&hosts);
-                if aliases.is_none() {
-                    problems.add(
-                        &root.field("hostAliases"),
-                        "none of the hosts is the full name of a Kubernetes Service, such as `shop.web.svc.cluster.local`",
-                    );
-                }
-                aliases.unwrap_or_default()
-            }
-        };
+        let mut places = Self { hosts, ..Self::default() };
+        if claimed.host_aliases == Some(HostAliases::KubernetesService) && !places.add_names_of_services() {
+            problems.add(
+                &root.field("hostAliases"),
+                "none of the hosts is the full name of a Kubernetes Service, such as `shop.web.svc.cluster.local`, without \
+                 a port",
+            );
+        }
         let routes = routes(&claimed.routes, namespace, &root.field("routes"), problems);
-        Self { hosts, aliases, routes }
+        Self { routes, ..places }
+    }
+
+    /// All of them.
+    pub(crate) fn into_places(self) -> impl Iterator<Item = Place> {
+        let Self { hosts, implied, aliases, routes } = self;
+        let names = hosts.into_iter().chain(implied).chain(aliases).map(Place::Host);
+        names.chain(routes.into_iter().map(Place::Route))
     }
 
     /// Takes in what another one has besides.
     pub(crate) fn add(&mut self, other: &Self) {
         extend(&mut self.hosts, &other.hosts);
+        extend(&mut self.implied, &other.implied);
         extend(&mut self.aliases, &other.aliases);
         extend(&mut self.routes, &other.routes);
-        self.aliases.retain(|alias| !self.hosts.contains(alias));
+        self.keep_apart();
+    }
+
+    /// Adds the shorter forms of those hosts that are full names of Kubernetes Services, `SERVICE.NAMESPACE.svc.DOMAIN`, and
+    /// says whether there are any. Without a port: `SERVICE:8000` would take requests from whoever has `SERVICE`.
+    fn add_names_of_services(&mut self) -> bool {
+        let mut is_any = false;
+        for host in &self.hosts {
+            let HostPattern::Exact(name) = host else { continue };
+            let mut labels = name.split('.');
+            let (Some(service), Some(namespace), Some("svc"), Some(_), false) =
+                (labels.next(), labels.next(), labels.next(), labels.next(), name.contains(':'))
+            else {
+                continue;
+            };
+            is_any = true;
+            let implied = [format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")];
+            extend(&mut self.implied, &implied.map(HostPattern::Exact));
+            extend(&mut self.aliases, &[HostPattern::Exact(service.to_owned())]);
+        }
+        self.keep_apart();
+        is_any
+    }
+
+    fn keep_apart(&mut self) {
+        self.implied.retain(|name| !self.hosts.contains(name));
+        self.aliases.retain(|alias| !self.hosts.contains(alias) && !self.implied.contains(alias));
     }
 }
 
@@ -69,34 +100,6 @@ fn hosts(texts: &[String], at: &FieldPath<'_>, problems: &mut Problems) -> Vec<H
     hosts
 }
 
-/// The shorter forms of those hosts that are full names of Kubernetes Services, `SERVICE.NAMESPACE.svc.DOMAIN`; `None`
-/// if none of them is. A port stays: without one, a form is claimed with every port.
-fn service_names(hosts: &[HostPattern]) -> Option<Vec<HostPattern>> {
-    let explicit: BTreeSet<_> = hosts.iter().collect();
-    let mut seen = BTreeSet::new();
-    let mut aliases = Vec::new();
-    let mut is_any = false;
-    for host in hosts {
-        let HostPattern::Exact(text) = host else { continue };
-        let (name, port) = text.split_once(':').map_or((text.as_str(), ""), |(name, port)| (name, port));
-        let mut labels = name.split('.');
-        let (Some(service), Some(namespace), Some("svc"), Some(_)) =
-            (labels.next(), labels.next(), labels.next(), labels.next())
-        else {
-            continue;
-        };
-        is_any = true;
-        for form in [service.to_owned(), format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")] {
-            let form = if port.is_empty() { form } else { format!("{form}:{port}") };
-            let alias = HostPattern::Exact(form);
-            if !explicit.contains(&alias) && seen.insert(alias.clone()) {
-                aliases.push(alias);
-            }
-        }
-    }
-    is_any.then_some(aliases)
-}
-
 fn routes(
     references: &[RouteReference],
     namespace: &str,
@@ -106,8 +109,10 @@ fn routes(
     let mut routes = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, RouteReference { kind, name, section_name }) in references.iter().enumerate() {
-        let route = RouteName::new(kind.name(), namespace, name, section_name.as_deref());
-        if let Some(route) = problems.take(&at.index(index), route)
+        let route = |section| RouteName::new(kind.name(), namespace, name, section);
+        let named = problems.take(&at.index(index), route(section_name.as_deref()));
+        // A section that cannot be named must not be left to others.
+        if let Some(route) = named.or_else(|| route(None).ok())
             && seen.insert(route.clone())
         {
             routes.push(route);
@@ -129,26 +134,36 @@ mod tests {
         (places, problems.iter().map(ToString::to_string).collect())
     }
 
-    fn aliases(hosts: &[&str]) -> (Vec<String>, Vec<String>) {
+    type Names = Vec<String>;
+
+    /// Implied names, aliases, and problems.
+    fn names(hosts: &[&str]) -> (Names, Names, Names) {
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
-        let aliases = Some(HostAliases::KubernetesService);
-        let (places, problems) = build(&Claimed { hosts, host_aliases: aliases, routes: Vec::new() });
-        (places.aliases.iter().map(ToString::to_string).collect(), problems)
+        let host_aliases = Some(HostAliases::KubernetesService);
+        let (places, problems) = build(&Claimed { hosts, host_aliases, routes: Vec::new() });
+        let shown = |names: &[HostPattern]| names.iter().map(ToString::to_string).collect();
+        (shown(&places.implied), shown(&places.aliases), problems)
     }
 
     #[test]
     fn services_have_shorter_names() {
-        let cases: [(&[&str], &[&str]); 6] = [
-            (&["shop.web.svc.cluster.local"], &["shop", "shop.web", "shop.web.svc"]),
-            (&["Shop.web.svc.cluster.local.:8000"], &["shop:8000", "shop.web:8000", "shop.web.svc:8000"]),
-            (&["shop.web.svc.corp.example", "api.example.com"], &["shop", "shop.web", "shop.web.svc"]),
-            // What is listed is a host, and no alias.
-            (&["shop.web.svc.cluster.local", "shop", "shop.web"], &["shop.web.svc"]),
-            (&["a.x.svc.cluster.local", "a.y.svc.cluster.local"], &["a", "a.x", "a.x.svc", "a.y", "a.y.svc"]),
-            (&["a.x.svc.cluster.local", "a.x.svc.other.local"], &["a", "a.x", "a.x.svc"]),
+        type List = &'static [&'static str];
+        let cases: [(List, List, List); 6] = [
+            (&["shop.web.svc.cluster.local"], &["shop.web", "shop.web.svc"], &["shop"]),
+            (&["Shop.web.svc.cluster.local."], &["shop.web", "shop.web.svc"], &["shop"]),
+            (&["shop.web.svc.corp.example", "api.example.com"], &["shop.web", "shop.web.svc"], &["shop"]),
+            // What is listed is a host, and nothing else.
+            (&["shop.web.svc.cluster.local", "shop", "shop.web"], &["shop.web.svc"], &[]),
+            (
+                &["a.x.svc.cluster.local", "a.y.svc.cluster.local", "b.x.svc.cluster.local:80"],
+                &["a.x", "a.x.svc", "a.y", "a.y.svc"],
+                &["a"],
+            ),
+            (&["a.x.svc.cluster.local", "a.x.svc.other.local"], &["a.x", "a.x.svc"], &["a"]),
         ];
-        for (hosts, expected) in cases {
-            assert_eq!(aliases(hosts), (expected.iter().map(|it| (*it).to_owned()).collect(), Vec::new()), "{hosts:?}");
+        let owned = |names: List| names.iter().map(|name| (*name).to_owned()).collect();
+        for (hosts, implied, aliases) in cases {
+            assert_eq!(names(hosts), (owned(implied), owned(aliases), Vec::new()), "{hosts:?}");
         }
     }
 
@@ -157,12 +172,13 @@ mod tests {
         for hosts in [
             &["api.example.com"][..],
             &["shop.web.svc"],
+            &["shop.web.svc.cluster.local:8000"],
             &["*.web.svc.cluster.local"],
             &["pod.shop.web.svc.cluster.local"],
             &[],
         ] {
-            let (aliases, problems) = aliases(hosts);
-            assert_eq!(aliases, [""; 0], "{hosts:?}");
+            let (implied, aliases, problems) = names(hosts);
+            assert_eq!((implied, aliases), (Vec::new(), Vec::new()), "{hosts:?}");
             assert!(
                 problems.len() == 1 && problems[0].starts_with("spec.hostAliases: none of the hosts"),
                 "{problems:?}"
@@ -182,10 +198,14 @@ mod tests {
             route(RouteKind::Grpc, "api", Some("orders")),
             route(RouteKind::Http, "shop", None),
             route(RouteKind::Http, "other/shop", None),
+            route(RouteKind::Http, "cart", Some("check_out")),
         ];
         let (places, problems) = build(&Claimed { routes, ..Claimed::default() });
         let routes: Vec<_> = places.routes.iter().map(RouteName::as_str).collect();
-        assert_eq!(routes, ["HTTPRoute/web/shop", "GRPCRoute/web/api/orders"]);
-        assert_eq!(problems, ["spec.routes[3]: `other/shop` is not a name"]);
+        assert_eq!(routes, ["HTTPRoute/web/shop", "GRPCRoute/web/api/orders", "HTTPRoute/web/cart"]);
+        assert_eq!(
+            problems,
+            ["spec.routes[3]: `other/shop` is not a name", "spec.routes[4]: `check_out` is not a name"]
+        );
     }
 }

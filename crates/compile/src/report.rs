@@ -1,6 +1,7 @@
 //! What became of an AuthConfig, and how its `status` says so.
 
 use usher_api::{AuthConfig, AuthConfigCondition, AuthConfigStatus, AuthConfigSummary};
+use usher_engine::index::Place;
 use usher_evaluators::Problem;
 
 use crate::AuthConfigId;
@@ -39,19 +40,21 @@ pub const MOST_CONTESTS: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contest {
     /// The host or route.
-    pub place: String,
+    pub place: Place,
+    /// The field that claims it: `spec.hosts`, `spec.hostAliases` or `spec.routes`.
+    pub field: &'static str,
     /// The other AuthConfig. None if nobody is served there.
     pub other: Option<AuthConfigId>,
-    /// Whether both have it as another name of a host, so that it is nobody's.
+    /// Whether it is nobody's: another name of a host that does not say which host is meant.
     pub is_shared: bool,
 }
 
 impl std::fmt::Display for Contest {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { place, other, is_shared } = self;
+        let Self { place, other, is_shared, .. } = self;
         match other {
             Some(other) if *is_shared => {
-                write!(formatter, "`{place}` is nobody's: it is short for a host of {other}, too")
+                write!(formatter, "`{place}` is nobody's: {other} claims it, too")
             }
             Some(other) => write!(formatter, "`{place}` belongs to {other}"),
             None => write!(formatter, "`{place}` belongs to nobody"),
@@ -220,6 +223,8 @@ fn told(texts: impl Iterator<Item = String>, count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use usher_engine::host::HostPattern;
+
     use super::*;
 
     fn report(state: State) -> Report {
@@ -251,7 +256,7 @@ mod tests {
 
     fn contest(host: &str, other: Option<&str>) -> Contest {
         let other = other.map(|name| AuthConfigId { namespace: "ns".into(), name: name.into() });
-        Contest { place: host.to_owned(), other, is_shared: false }
+        Contest { place: HostPattern::parse(host).unwrap().into(), field: "spec.hosts", other, is_shared: false }
     }
 
     #[test]
@@ -297,14 +302,14 @@ mod tests {
             (
                 Report {
                     linked_hosts: vec!["a.web.svc.cluster.local".to_owned()],
-                    lost: vec![Contest { is_shared: true, ..contest("a", Some("other")) }],
+                    lost: vec![Contest { is_shared: true, field: "spec.hostAliases", ..contest("a", Some("other")) }],
                     given: Given { hosts: 1, ..Given::default() },
                     ..report(State::Current)
                 },
                 &[
                     "Available=True/HostsLinked",
                     loose,
-                    "HostConflict=True/HostTaken: `a` is nobody's: it is short for a host of ns/other, too",
+                    "HostConflict=True/HostTaken: `a` is nobody's: ns/other claims it, too",
                 ],
                 "1/1",
             ),

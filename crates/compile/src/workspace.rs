@@ -340,12 +340,7 @@ impl Workspace {
         let before = self.configs.get(id).map(|config| config.places.clone()).unwrap_or_default();
         // The usual change leaves hosts and routes alone: nobody else's claim is looked at.
         let touched = if before == config.places {
-            let Places { hosts, aliases, routes } = before;
-            let hosts = hosts.into_iter().chain(aliases).map(Place::Host);
-            Changed {
-                places: hosts.chain(routes.into_iter().map(Place::Route)).collect(),
-                configurations: BTreeSet::new(),
-            }
+            Changed { places: before.into_places().collect(), configurations: BTreeSet::new() }
         } else {
             self.claim(id, &config.age, &before, &config.places)
         };
@@ -357,13 +352,12 @@ impl Workspace {
     }
 
     fn claim(&mut self, id: &AuthConfigId, age: &Age, before: &Places, after: &Places) -> Changed {
-        let names = |places: &Places| (places.hosts.clone(), places.aliases.clone());
-        let [old, new] = [names(before), names(after)];
+        let [old, new] = [before, after].map(|places| [&*places.hosts, &places.implied].concat());
         let touched = self.claims.replace(
             id,
             age,
-            Names { hosts: &old.0, aliases: &old.1 },
-            Names { hosts: &new.0, aliases: &new.1 },
+            Names { hosts: &old, aliases: &before.aliases },
+            Names { hosts: &new, aliases: &after.aliases },
         );
         let mut configurations = touched.configurations;
         configurations.extend(self.route_claims.replace(id, age, &before.routes, &after.routes));
@@ -403,15 +397,30 @@ impl Workspace {
     fn report(&self, id: &AuthConfigId, told: Told, is_news: bool, update: &mut Update) {
         let config = self.configs.get(id);
         let none = Places::default();
-        let Places { hosts, aliases, routes } = config.map_or(&none, |config| &config.places);
+        let Places { hosts, implied, aliases, routes } = config.map_or(&none, |config| &config.places);
         let hosts: BTreeSet<_> = hosts.iter().collect();
         let is_linked = |host: &&HostPattern| self.claims.owner(host) == Some(id);
         let (linked, loose): (Vec<_>, Vec<_>) = hosts.into_iter().partition(is_linked);
-        let loose = loose.into_iter().chain(aliases.iter().filter(|alias| !is_linked(alias)));
         let (linked_routes, loose_routes): (Vec<_>, Vec<_>) =
             routes.iter().partition(|route| self.route_claims.owner(route) == Some(id));
-        let contest =
-            |place: String, other: Option<&AuthConfigId>| Contest { place, other: other.cloned(), is_shared: false };
+        let contest = |place: Place, field: &'static str, other: Option<&AuthConfigId>| Contest {
+            is_shared: matches!(&place, Place::Host(host) if self.claims.shared_by(host).is_some()),
+            place,
+            field,
+            other: other.cloned(),
+        };
+        let lost_host = |host: &HostPattern, field| contest(host.clone().into(), field, self.claims.taken_by(host, id));
+        let other_names = implied.iter().chain(aliases).filter(|name| !is_linked(name));
+        let lost = loose
+            .into_iter()
+            .map(|host| lost_host(host, "spec.hosts"))
+            .chain(other_names.map(|name| lost_host(name, "spec.hostAliases")))
+            .chain(
+                loose_routes
+                    .into_iter()
+                    .map(|route| contest(Place::Route(route.clone()), "spec.routes", self.route_claims.owner(route))),
+            )
+            .collect();
         let report = Report {
             id: id.clone(),
             is_news,
@@ -420,18 +429,12 @@ impl Workspace {
             warnings: told.warnings,
             linked_hosts: linked.into_iter().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect(),
             linked_routes: linked_routes.into_iter().map(ToString::to_string).collect(),
-            lost: loose
-                .map(|host| Contest {
-                    is_shared: self.claims.shared_by(host).is_some(),
-                    ..contest(host.to_string(), self.claims.taken_by(host, id))
-                })
-                .chain(loose_routes.into_iter().map(|route| contest(route.to_string(), self.route_claims.owner(route))))
-                .collect(),
+            lost,
             wanted_hosts: self
                 .claims
                 .wanted_by_others(id)
                 .take(MOST_CONTESTS)
-                .map(|(host, other)| contest(host.to_string(), Some(other)))
+                .map(|(host, other)| contest(host.into(), "spec.hosts", Some(other)))
                 .collect(),
             given: told.given,
             served_generation: config.and_then(|config| config.generation),

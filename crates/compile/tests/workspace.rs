@@ -75,8 +75,12 @@ impl Served {
     }
 
     fn remove(&mut self, name: &str) {
+        self.remove_from("default", name);
+    }
+
+    fn remove_from(&mut self, namespace: &str, name: &str) {
         let mut update = Update::default();
-        let id = AuthConfigId { namespace: "default".into(), name: name.into() };
+        let id = AuthConfigId { namespace: namespace.into(), name: name.into() };
         self.workspace.remove_auth_config(&id, &mut update);
         self.publish(update);
     }
@@ -84,7 +88,7 @@ impl Served {
     fn publish(&mut self, update: Update) -> Vec<(String, State, usize, Vec<String>)> {
         self.index.publish(update.places);
         let reports = update.reports.into_iter().map(|report| {
-            let lost = report.lost.into_iter().map(|contest| contest.place);
+            let lost = report.lost.into_iter().map(|contest| contest.place.to_string());
             (report.id.name.to_string(), report.state, report.problems.len(), lost.collect())
         });
         reports.collect()
@@ -272,20 +276,33 @@ async fn a_service_is_found_by_all_its_names() {
     assert_eq!(served.verdict("shop:8000").await, "shop UNAVAILABLE");
     assert_eq!(served.verdict("shop.web").await, "shop OK");
     assert_eq!(served.verdict("shop.other").await, "theirs UNAUTHENTICATED");
-    // One that says so expressly has it.
+    // The older one says so expressly, and has it.
     served.apply(&of("web", "shop", "{hosts: [shop.web.svc.cluster.local, shop], hostAliases: kubernetesService}"));
     assert_eq!(served.verdict("shop").await, "shop OK");
     served.apply(&of("web", "shop", "{hosts: [shop.web.svc.cluster.local]}"));
     assert_eq!(served.verdict("shop").await, "theirs UNAUTHENTICATED");
+
+    // Names that say what is meant are the older one's, with any port, and whoever lists them.
+    served.apply(&of("web", "shop", &aliases("")));
+    let evil = "{hosts: [shop, shop.web, shop.web.svc, 'shop.web:80', 'shop:80', shop.web.svc.x], hostAliases: kubernetesService}";
+    served.apply(&of("evil", "evil", evil));
+    for (host, expected) in [
+        ("shop", "shop UNAVAILABLE"),
+        ("shop:80", "shop UNAVAILABLE"),
+        ("shop.web:80", "shop OK"),
+        ("shop.web.svc", "shop OK"),
+    ] {
+        assert_eq!(served.verdict(host).await, expected, "{host}");
+    }
+    served.remove_from("evil", "evil");
+    assert_eq!(served.verdict("shop").await, "shop UNAVAILABLE");
+    served.remove_from("other", "theirs");
+    assert_eq!(served.verdict("shop").await, "shop OK");
+
+    // A port would take requests from others that have the name.
+    let reports = served.apply(&of("web", "ported", &aliases(":8000")));
+    assert_eq!(reports, [("ported".to_owned(), State::Nothing, 1, vec![])]);
     // One that cannot be read holds its names, too.
-    served.apply(&of("web", "shop", &aliases(":8000")));
-    assert_eq!(served.verdict("shop:8000").await, "shop OK");
-    let mut update = Update::default();
-    served
-        .workspace
-        .remove_auth_config(&AuthConfigId { namespace: "other".into(), name: "theirs".into() }, &mut update);
-    served.publish(update);
-    assert_eq!(served.verdict("shop").await, "nobody");
     let typo = "{hosts: [a.web.svc.cluster.local], hostAliases: kubernetes, when: {}}";
     served.apply(&of("web", "typo", typo));
     for host in ["a", "a.web", "a.web.svc.cluster.local"] {
@@ -321,6 +338,14 @@ async fn a_route_leads_to_the_one_that_claims_it() {
     assert_eq!(found(&served, "a.test", "HTTPRoute/web/shop"), "orders");
     served.apply(&of("web", "typo", "{hosts: [], routes: [{name: pay}], wen: []}"));
     assert_eq!(found(&served, "a.test", "HTTPRoute/web/pay"), "typo");
+    for (name, reference) in [
+        ("kind", "{kind: HttpRoute, name: kind}"),
+        ("section", "{name: section, section: a}"),
+        ("empty", "{name: empty, sectionName: ''}"),
+    ] {
+        served.apply(&of("web", name, &format!("{{hosts: [], routes: [{reference}]}}")));
+        assert_eq!(found(&served, "a.test", &format!("HTTPRoute/web/{name}")), name);
+    }
     served.apply(&of("web", "broken", "{hosts: [], routes: [{name: ship}], when: [{patternRef: missing}]}"));
     assert_eq!(found(&served, "a.test", "HTTPRoute/web/ship"), "broken");
 }

@@ -47,6 +47,7 @@ mod lower;
 mod matches;
 mod parse;
 mod path;
+mod references;
 mod report;
 mod scope;
 mod text;

@@ -9,6 +9,7 @@ use crate::{
     document::Document,
     error::{EvaluationError, ParseError},
     jsonpath::JsonPath,
+    references::References,
     selector::Selector,
     template::Template,
     text,
@@ -68,6 +69,18 @@ impl Expression {
     /// When it is not a query of RFC 9535.
     pub fn json_path(source: &str) -> Result<Self, ParseError> {
         JsonPath::parse(source).map(Self::JsonPath)
+    }
+
+    /// The parts of the document that it reads.
+    #[must_use]
+    pub fn references(&self) -> References {
+        match self {
+            Self::Value { .. } => References::default(),
+            Self::Selector(selector) => selector.references(),
+            Self::Template(template) => template.references(),
+            Self::JsonPath(path) => path.references(),
+            Self::Cel(program) => program.references(),
+        }
     }
 
     /// The value for this document.

@@ -6,6 +6,7 @@
 
 mod compile;
 mod evaluate;
+mod references;
 
 use serde_json::Value;
 

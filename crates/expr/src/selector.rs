@@ -20,6 +20,7 @@ mod modifiers;
 mod parse;
 mod path;
 mod query;
+mod references;
 mod walk;
 mod wildcard;
 

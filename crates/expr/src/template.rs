@@ -7,6 +7,7 @@
 use crate::{
     document::Document,
     error::{EvaluationError, ParseError},
+    references::References,
     selector::Selector,
 };
 
@@ -83,6 +84,15 @@ impl Template {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// The parts of the document that it reads.
+    #[must_use]
+    pub fn references(&self) -> References {
+        self.parts.iter().fold(References::default(), |all, part| match part {
+            Part::Text(_) => all,
+            Part::Selector(selector) => all.with(selector.references()),
+        })
     }
 
     /// The text for this document. A text that would be too long is left out altogether, because half a text may mean

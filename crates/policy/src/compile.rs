@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use usher_api::{AuthorizationPolicy, FailurePolicy, NamedExpression, PolicyRule, Problem};
 use usher_expr::{
-    ParseError,
+    ParseError, References,
     cel::{Environment, Output, Program},
 };
 
@@ -36,6 +36,24 @@ pub(crate) struct Rule {
     /// Matches every request without it.
     pub(crate) matches: Option<Program>,
     pub(crate) response: Program,
+}
+
+impl CompiledPolicy {
+    /// The parts of the check request that it reads, below `object`, with the fields that read them. What an answer
+    /// sets or removes is not read.
+    pub fn references(&self) -> impl Iterator<Item = (String, References)> {
+        let conditions =
+            self.conditions.iter().enumerate().map(|(index, (_, program))| {
+                (format!("spec.matchConditions[{index}].expression"), program.references())
+            });
+        let variables = self.environment.references().enumerate();
+        let variables = variables.map(|(index, read)| (format!("spec.variables[{index}].expression"), read));
+        let rules = self.deny.iter().chain(&self.allow).flat_map(|Rule { at, matches, response }| {
+            let matches = matches.as_ref().map(|program| (format!("{at}.match"), program.references()));
+            matches.into_iter().chain([(format!("{at}.response"), response.references())])
+        });
+        conditions.chain(variables).chain(rules)
+    }
 }
 
 /// Compiles a policy.

@@ -172,7 +172,8 @@ mod tests {
             refused.join_challenges();
             refused.headers
         };
-        let cases: [(&[(&str, &str)], &[(&str, &str)]); 3] = [
+        type Headers = &'static [(&'static str, &'static str)];
+        let cases: [(Headers, Headers); 3] = [
             (&[], &[(REASON, "no")]),
             (&[("x", "1"), ("WWW-Authenticate", "A")], &[("x", "1"), (CHALLENGE, "A"), (REASON, "no")]),
             (

@@ -66,11 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
                 );
             }
             for contest in &report.lost {
-                let field = match contest {
-                    _ if contest.is_shared => "spec.hostAliases",
-                    _ if contest.place.contains('/') => "spec.routes",
-                    _ => "spec.hosts",
-                };
+                let field = contest.field;
                 let at = object.document.lines.find(field);
                 println!("{}", line(&file, at, "warning: ", field, &contest.to_string()));
             }

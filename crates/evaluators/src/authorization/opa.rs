@@ -42,8 +42,9 @@ use std::{
 
 use regorus::Value;
 use tokio::{runtime::Handle, sync::Semaphore};
-use usher_api::{OpaPolicy, OpaSpec};
+use usher_api::{OpaPolicy, OpaSpec, RegoVersion};
 use usher_engine::{Context, Evaluation, Evaluator, Failure, Outcome};
+use usher_expr::References;
 
 use crate::{
     BuildContext, FieldPath, Problems,
@@ -91,6 +92,23 @@ pub fn build(
             let opa = external::build(name, spec, policy, &at.field("externalPolicy"), context, problems)?;
             Some(Box::new(opa))
         }
+    }
+}
+
+/// The parts of the authorization document that a policy can see; `None` for a text that is no policy.
+#[must_use]
+pub fn references(rego: &str, version: RegoVersion) -> Option<References> {
+    let (policy, _) = Policy::compile(rego, version, true, Some(Arc::new(Nowhere))).ok()?;
+    Some(policy.parts().references())
+}
+
+/// For policies that are only looked at: they may call `http.send`, but nobody is there to answer.
+#[derive(Debug)]
+struct Nowhere;
+
+impl HttpSend for Nowhere {
+    fn send(&self, _: Request) -> Result<Response, &'static str> {
+        Err("no network")
     }
 }
 

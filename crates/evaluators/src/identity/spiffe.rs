@@ -33,8 +33,8 @@
 //! # Errors
 //! All of them are denials.
 //! - `the connection has no SPIFFE identity`: the caller showed no certificate, or the gateway does not tell.
-//! - `header x-forwarded-client-cert not found in request`, `malformed XFCC header`, `several XFCC elements found`, `no
-//!   SPIFFE identity found in XFCC header`, `several URIs found in XFCC header`.
+//! - `header x-forwarded-client-cert not found in request`, `XFCC header is empty`, `malformed XFCC header`, `no XFCC elements
+//!   found`, `several XFCC elements found`, `no SPIFFE identity found in XFCC header`, `several URIs found in XFCC header`.
 //! - `not a SPIFFE ID`: it does not follow the SPIFFE specification (SPIFFE-ID, section 2).
 //! - `the trust domain is not accepted`.
 

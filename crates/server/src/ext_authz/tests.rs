@@ -298,13 +298,15 @@ async fn a_client_without_http2_is_told() {
         ["POST /envoy.service.auth.v3.Authorization/Check HTTP/1.1\r\nhost: a\r\n\r\n", "G", "PRI * HTTP/1.1\r\n\r\n"]
     {
         let (status, headers, body) = parse(&exchange(server.running.address(), request).await);
-        assert_eq!(
-            (status, body.as_str()),
-            (505, "this port speaks gRPC over HTTP/2; mark the cluster as h2c\n"),
-            "{request:?}"
-        );
+        assert_eq!(status, 505, "{request:?}");
+        assert!(body.starts_with("this port speaks gRPC over HTTP/2, not HTTP/1.1; mark it as HTTP/2"), "{body}");
+        for word in ["kubernetes.io/h2c (kgateway)", "grpc (Istio)", "http2_protocol_options (Envoy)"] {
+            assert!(body.contains(word), "{body}");
+        }
         assert!(headers.contains(&("connection".to_owned(), "close".to_owned())));
     }
+    // One that speaks TLS could not read an answer.
+    assert_eq!(exchange(server.running.address(), "\x16\x03\x01\x02\x00\x01\x00").await, "");
     // A probe that only connects.
     drop(TcpStream::connect(server.running.address()).await.unwrap());
     assert_eq!(ask(&mut server.client().await, check("a")).await.1, "ok");

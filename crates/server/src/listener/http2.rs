@@ -8,7 +8,7 @@ use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -74,14 +74,15 @@ impl Listener {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        self.serve(Http2 { service, settings, has_explained: AtomicBool::new(false) })
+        self.serve(Http2 { service, settings, explained: AtomicU8::new(0) })
     }
 }
 
 struct Http2<S> {
     service: S,
     settings: Http2Settings,
-    has_explained: AtomicBool,
+    /// The bits of what was told: once is enough.
+    explained: AtomicU8,
 }
 
 impl<S, B> Protocol for Http2<S>
@@ -100,11 +101,11 @@ where
         };
         match preface {
             Preface::Http2(stream) => drive(TokioIo::new(stream), self.service.clone(), self.settings, draining).await,
-            Preface::Other(stream) => {
-                if !self.has_explained.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%peer, "a client does not speak HTTP/2; a gateway's cluster has to be marked as HTTP/2");
+            Preface::Other(stream, spoken) => {
+                if self.explained.fetch_or(spoken.bit(), Ordering::Relaxed) & spoken.bit() == 0 {
+                    tracing::warn!(%peer, "{}", spoken.message());
                 }
-                preface::explain(stream).await;
+                preface::explain(stream, spoken).await;
             }
             Preface::Nothing => {}
         }

@@ -42,7 +42,8 @@ impl AuthConfigs {
     /// When there are no random numbers, or no authorities to trust.
     pub(super) fn new() -> Result<Self, SetUpError> {
         let options = CompilerOptions {
-            // What the servers in the cluster are told is not known here; none of it makes an AuthConfig invalid.
+            // What the servers in the cluster are told is not known here. Only without route look-up may an AuthConfig be
+            // invalid there that is let pass here; its status tells.
             evaluators: Options { evaluator_cache_bytes: 1 << 20, deep_metrics: false, all_namespaces: true },
             on_condition_error: OnConditionError::Undecidable,
             allow_route_lookup: true,

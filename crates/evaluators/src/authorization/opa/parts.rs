@@ -8,6 +8,7 @@
 //! A reference is followed up to its first component that is not a fixed name; what is found there is seen as a whole.
 
 use regorus::Value;
+use usher_expr::References;
 
 /// The most components of a reference that are told apart.
 const MAX_COMPONENTS: usize = 32;
@@ -65,20 +66,24 @@ impl Parts {
         *parts = Self::All;
     }
 
-    /// The paths that are seen.
-    #[cfg(test)]
-    pub(super) fn paths(&self) -> Vec<String> {
+    /// The same as the names that lead to each part.
+    pub(super) fn references(&self) -> References {
+        let mut references = References::default();
+        self.note(&mut Vec::new(), &mut references);
+        references
+    }
+
+    /// As deep as [`MAX_COMPONENTS`] at most.
+    fn note<'p>(&'p self, names: &mut Vec<&'p str>, references: &mut References) {
         match self {
-            Self::All => vec![String::new()],
-            Self::Members(members) => members
-                .iter()
-                .flat_map(|member| {
-                    let name = member.name();
-                    let path =
-                        move |rest: String| if rest.is_empty() { name.to_owned() } else { format!("{name}.{rest}") };
-                    member.parts.paths().into_iter().map(path)
-                })
-                .collect(),
+            Self::All => references.add(names.iter().copied()),
+            Self::Members(members) => {
+                for member in members {
+                    names.push(member.name());
+                    member.parts.note(names, references);
+                    names.pop();
+                }
+            }
         }
     }
 }
@@ -93,7 +98,11 @@ mod tests {
             let path: Vec<String> = path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect();
             parts.add(&path);
         }
-        parts.paths()
+        paths_of(&parts)
+    }
+
+    fn paths_of(parts: &Parts) -> Vec<String> {
+        parts.references().iter().map(|names| names.join(".")).collect()
     }
 
     #[test]
@@ -115,6 +124,6 @@ mod tests {
         let path = vec!["a".to_owned(); 100_000];
         let mut parts = Parts::default();
         parts.add(&path);
-        assert_eq!(parts.paths(), [vec!["a"; MAX_COMPONENTS].join(".")]);
+        assert_eq!(paths_of(&parts), [vec!["a"; MAX_COMPONENTS].join(".")]);
     }
 }

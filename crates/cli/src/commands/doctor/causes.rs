@@ -1,0 +1,409 @@
+//! What can go wrong between a gateway and Usher: a table, in the order in which it happens most often.
+//!
+//! A cause has signs: what somebody sees who has this problem. [`symptoms`](super::symptoms) compares them with what
+//! was
+//! seen, and the guide `docs/diagnosis.md` shows them all.
+
+mod answers;
+mod passing;
+mod reaching;
+mod reading;
+mod strangers;
+
+use super::gateway::Gateway;
+
+/// One thing that can be wrong.
+#[derive(Debug)]
+pub(super) struct Cause {
+    /// What is wrong, as a heading.
+    pub(super) title: &'static str,
+    /// What is seen then. Whatever is not said can be anything.
+    pub(super) signs: Signs,
+    /// How it comes about.
+    pub(super) why: &'static str,
+    /// How to make sure that it is this.
+    pub(super) proof: &'static [&'static str],
+    /// What to change.
+    pub(super) changes: &'static [Change],
+}
+
+/// What to change, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    /// For these gateways; empty: for all.
+    pub(super) gateways: &'static [Gateway],
+    /// What to do.
+    pub(super) what: &'static str,
+}
+
+/// What is seen of a problem. An empty list, and [`Text::Any`], say nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signs {
+    /// It happens with these gateways only.
+    pub(super) gateways: &'static [Gateway],
+    /// The status that the client gets is one of these.
+    pub(super) status: &'static [Status],
+    /// The client gets it after so many milliseconds: at least, at most.
+    pub(super) after: Option<(u64, u64)>,
+    /// So many checks of the request reach Usher.
+    pub(super) checks: &'static [Checks],
+    /// Envoy's `RESPONSE_CODE_DETAILS` contain one of these.
+    pub(super) details: &'static [&'static str],
+    /// The body of the answer.
+    pub(super) body: Text,
+    /// The header `x-ext-auth-reason` of the answer.
+    pub(super) reason: Text,
+    /// Usher's log has one of these.
+    pub(super) log: &'static [&'static str],
+    /// What else is remarkable.
+    pub(super) observed: &'static [Observed],
+}
+
+/// Signs that say nothing.
+const ANY: Signs = Signs {
+    gateways: &[],
+    status: &[],
+    after: None,
+    checks: &[],
+    details: &[],
+    body: Text::Any,
+    reason: Text::Any,
+    log: &[],
+    observed: &[],
+};
+
+/// Change something in every gateway.
+const fn always(what: &'static str) -> Change {
+    Change { gateways: &[], what }
+}
+
+/// Change something in these gateways.
+const fn on(gateways: &'static [Gateway], what: &'static str) -> Change {
+    Change { gateways, what }
+}
+
+/// The status that a client gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    /// This one.
+    Is(u16),
+    /// None: there is no answer.
+    None,
+}
+
+/// How many checks of one request reach Usher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checks {
+    /// None.
+    None,
+    /// One.
+    One,
+    /// More than one.
+    Several,
+}
+
+/// A text of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Text {
+    /// It says nothing.
+    Any,
+    /// It is not there, or empty.
+    Absent,
+    /// It is there, whatever it says.
+    Present,
+    /// It contains one of these.
+    Contains(&'static [&'static str]),
+}
+
+/// What is remarkable about requests that go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Observed {
+    /// The request passes, although it should not.
+    Passes,
+    /// The client waits, and gets no answer.
+    Hangs,
+    /// Only the first requests after a start or a change fail.
+    OnlyFirst,
+    /// Some requests fail, and others like them pass.
+    Sometimes,
+    /// Only requests of browsers with the method OPTIONS fail.
+    Preflight,
+    /// The client speaks gRPC.
+    GrpcClient,
+    /// Rules do not see a header that the client sent.
+    HeaderMissing,
+    /// Rules see no body, or only its beginning.
+    BodyMissing,
+    /// Rules do not see who the caller is by its certificate.
+    IdentityMissing,
+    /// Rules do not see metadata of the gateway, such as claims of a token that it has verified.
+    MetadataMissing,
+    /// Headers or metadata that Usher adds do not arrive where they should.
+    ChangesLost,
+    /// The upstream sees another path than rules do.
+    OtherPath,
+    /// Of several replicas, one gets all checks.
+    Uneven,
+}
+
+/// All causes, those that happen most often first.
+pub(super) fn all() -> impl Iterator<Item = &'static Cause> {
+    [reaching::CAUSES, answers::CAUSES, reading::CAUSES, passing::CAUSES, strangers::CAUSES].into_iter().flatten()
+}
+
+/// The causes as a part of a page in Markdown.
+pub(super) fn page() -> String {
+    const SECTIONS: [(&str, &[Cause]); 5] = [
+        ("The gateway gets no answer", reaching::CAUSES),
+        ("Usher answers", answers::CAUSES),
+        ("Rules do not see what the client sent", reading::CAUSES),
+        ("Requests pass that should not", passing::CAUSES),
+        ("It is not Usher", strangers::CAUSES),
+    ];
+    let mut page = String::new();
+    for (heading, causes) in SECTIONS {
+        page.push_str(&format!("## {heading}\n\n"));
+        for cause in causes {
+            page.push_str(&cause.section());
+        }
+    }
+    page.truncate(page.trim_end().len());
+    page.push('\n');
+    page
+}
+
+impl Cause {
+    fn section(&self) -> String {
+        let Self { title, signs, why, proof, changes } = self;
+        let mut text = format!("### {title}\n\n**Signs:** {}.\n\n{why}\n\n", signs.sentence());
+        text.push_str("**Make sure**\n\n");
+        for proof in *proof {
+            text.push_str(&format!("- {proof}\n"));
+        }
+        text.push_str("\n**Change**\n\n");
+        for change in *changes {
+            text.push_str(&format!("- {}{}\n", change.prefix(), change.what));
+        }
+        text.push('\n');
+        text
+    }
+}
+
+impl Change {
+    /// The gateways that it is for, before a colon.
+    pub(super) fn prefix(&self) -> String {
+        match self.gateways {
+            [] => String::new(),
+            gateways => format!("{}: ", names(gateways)),
+        }
+    }
+
+    /// Whether it is of use with this gateway.
+    pub(super) fn is_for(&self, gateway: Option<Gateway>) -> bool {
+        self.gateways.is_empty() || gateway.is_none_or(|gateway| self.gateways.contains(&gateway))
+    }
+}
+
+fn names(gateways: &[Gateway]) -> String {
+    gateways.iter().map(|gateway| gateway.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// `a`, `b` or `c`.
+fn alternatives(texts: &[String]) -> String {
+    match texts {
+        [] => String::new(),
+        [one] => one.clone(),
+        [many @ .., last] => format!("{} or {last}", many.join(", ")),
+    }
+}
+
+fn quoted(texts: &[&str]) -> String {
+    alternatives(&texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>())
+}
+
+impl Signs {
+    /// The signs in words.
+    fn sentence(&self) -> String {
+        let Self { gateways, status, after, checks, details, body, reason, log, observed } = self;
+        let mut parts = Vec::new();
+        parts.extend(observed.iter().map(|observed| observed.words().to_owned()));
+        if !status.is_empty() {
+            parts.push(alternatives(&status.iter().map(Status::words).collect::<Vec<_>>()));
+        }
+        parts.extend(after.map(|(least, most)| match least {
+            0 => format!("at once (within {most} ms)"),
+            _ if most / 2 > least => format!("after more than {} s", least / 1000),
+            _ => format!("after {}", about(least, most)),
+        }));
+        match body {
+            Text::Any => {}
+            Text::Absent => parts.push("no body".to_owned()),
+            Text::Present => parts.push("a body".to_owned()),
+            Text::Contains(texts) => parts.push(format!("the body {}", quoted(texts))),
+        }
+        match reason {
+            Text::Any => {}
+            Text::Absent => parts.push("no header `x-ext-auth-reason`".to_owned()),
+            Text::Present => parts.push("the header `x-ext-auth-reason`".to_owned()),
+            Text::Contains(texts) => parts.push(format!("`x-ext-auth-reason` with {}", quoted(texts))),
+        }
+        if !details.is_empty() {
+            parts.push(format!("in Envoy's access log {}", quoted(details)));
+        }
+        match checks {
+            [] => {}
+            [one] => parts.push(one.words().to_owned()),
+            _ => parts.push("a check at Usher".to_owned()),
+        }
+        if !log.is_empty() {
+            parts.push(format!("in Usher's log {}", quoted(log)));
+        }
+        if !gateways.is_empty() {
+            parts.push(format!("only with {}", names(gateways)));
+        }
+        parts.join("; ")
+    }
+}
+
+/// `200 ms`, `10 s`: what lies between two bounds that are close to each other.
+fn about(least: u64, most: u64) -> String {
+    let middle = least + (most - least) / 2;
+    match middle {
+        0..1000 => format!("about {} ms", middle / 100 * 100),
+        _ => format!("about {} s", (middle + 500) / 1000),
+    }
+}
+
+impl Status {
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Is(code) => code.to_string(),
+            Self::None => "no answer".to_owned(),
+        }
+    }
+}
+
+impl Checks {
+    fn words(self) -> &'static str {
+        match self {
+            Self::None => "no check at Usher",
+            Self::One => "one check at Usher",
+            Self::Several => "several checks at Usher for one request",
+        }
+    }
+}
+
+impl Observed {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Passes => "the request passes, although it should not",
+            Self::Hangs => "the client waits and gets no answer",
+            Self::OnlyFirst => "only the first requests after a start or a change fail",
+            Self::Sometimes => "some requests fail, and others like them pass",
+            Self::Preflight => "only requests of browsers with the method `OPTIONS` fail",
+            Self::GrpcClient => "the client speaks gRPC",
+            Self::HeaderMissing => "rules do not see a header that the client sent",
+            Self::BodyMissing => "rules see no body, or only its beginning",
+            Self::IdentityMissing => "rules do not see who the caller is by its certificate",
+            Self::MetadataMissing => "rules do not see metadata of the gateway, such as claims of a token",
+            Self::ChangesLost => "headers or metadata that Usher adds do not arrive",
+            Self::OtherPath => "the upstream sees another path than rules do",
+            Self::Uneven => "of several replicas, one gets all checks",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    fn page_of_documents() -> String {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/diagnosis.md");
+        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    }
+
+    #[test]
+    fn the_guide_shows_this_table() {
+        let guide = page_of_documents();
+        let page = page();
+        let first = page.lines().next().unwrap();
+        let start = guide.find(&format!("\n{first}\n")).unwrap_or_else(|| panic!("no `{first}`")) + 1;
+        let shown = &guide[start..];
+        for (shown, line) in shown.lines().zip(page.lines()) {
+            assert_eq!(shown, line, "replace the end of docs/diagnosis.md by the output of `usher doctor causes`");
+        }
+        assert_eq!(shown, page, "replace the end of docs/diagnosis.md by the output of `usher doctor causes`");
+    }
+
+    #[test]
+    fn the_guide_leads_to_every_cause() {
+        let guide = page_of_documents();
+        for cause in all() {
+            let anchor: String = cause
+                .title
+                .to_lowercase()
+                .chars()
+                .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter))
+                .map(|letter| if letter == ' ' { '-' } else { letter })
+                .collect();
+            assert!(guide.contains(&format!("](#{anchor})")), "nothing leads to #{anchor}");
+        }
+    }
+
+    /// All that the program can say in logs and answers, more or less: the sources without what the formatter adds.
+    fn sources() -> String {
+        fn read(folder: &Path, all: &mut String) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() && path.file_name().is_some_and(|name| name != "doctor") {
+                    read(&path, all);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    all.push_str(&fs::read_to_string(&path).unwrap());
+                }
+            }
+        }
+        let mut all = String::new();
+        for crate_folder in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap() {
+            let folder = crate_folder.unwrap().path().join("src");
+            if folder.is_dir() {
+                read(&folder, &mut all);
+            }
+        }
+        all.split('\\').map(str::trim_start).collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_usher_is_said_to_say_it_says() {
+        let sources = sources();
+        for cause in all() {
+            let Signs { log, reason, .. } = cause.signs;
+            let reasons: &[&str] = if let Text::Contains(texts) = reason { texts } else { &[] };
+            for text in log.iter().chain(reasons) {
+                // What is put in place of `{}` is not in the sources.
+                let text = text.replace("x-forwarded-client-cert", "");
+                let said = text.split_once(" not found in").map_or(text.as_str(), |_| "not found in request");
+                assert!(sources.contains(said), "{}: nobody says `{text}`", cause.title);
+            }
+        }
+    }
+
+    #[test]
+    fn every_cause_can_be_found_and_helps() {
+        let mut titles = BTreeSet::new();
+        for cause in all() {
+            assert!(titles.insert(cause.title), "{} is there twice", cause.title);
+            assert!(!cause.signs.sentence().is_empty(), "{}", cause.title);
+            assert!(!cause.proof.is_empty() && !cause.changes.is_empty(), "{}", cause.title);
+            for text in cause.proof.iter().chain(cause.changes.iter().map(|change| &change.what)) {
+                assert!(!text.is_empty() && text.matches('`').count().is_multiple_of(2), "{}: {text}", cause.title);
+            }
+            for gateway in Gateway::ALL {
+                let concerned = cause.signs.gateways.is_empty() || cause.signs.gateways.contains(&gateway);
+                let helped = cause.changes.iter().any(|change| change.is_for(Some(gateway)));
+                assert!(!concerned || helped, "{}: nothing to change for {gateway}", cause.title);
+            }
+        }
+    }
+}

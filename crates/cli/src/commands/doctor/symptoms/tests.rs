@@ -1,0 +1,175 @@
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+fn parse(arguments: &str) -> Arguments {
+    match Command::try_parse_from(["test".to_owned()].into_iter().chain(words(arguments))) {
+        Ok(command) => command.arguments,
+        Err(error) => panic!("{arguments}: {error}"),
+    }
+}
+
+/// The words of a command line; what stands between single quotation marks is one.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (number, part) in line.split('\'').enumerate() {
+        match number % 2 {
+            0 => words.extend(part.split_whitespace().map(str::to_owned)),
+            _ => words.push(part.to_owned()),
+        }
+    }
+    words
+}
+
+/// The titles of what fits, most likely first.
+fn titles(arguments: &str) -> Vec<&'static str> {
+    parse(arguments).diagnose().into_iter().map(|found| found.cause.title).collect()
+}
+
+/// What people see, and what it is.
+#[test]
+fn the_most_likely_cause_comes_first() {
+    let mut named = std::collections::BTreeSet::new();
+    let http1 = "The gateway speaks HTTP/1.1 to Usher";
+    for (seen, expected) in [
+        ("--status 403 --checks 0 --details ext_authz_error --gateway kgateway", http1),
+        ("--status 503 --checks 0 --after 3ms --gateway kgateway", http1),
+        ("--status 403 --checks 0", http1),
+        ("--log 'a client does not speak HTTP/2; …'", http1),
+        ("--status 403 --checks 0 --gateway envoy-gateway", "The gateway does not reach Usher"),
+        ("--status 403 --checks 0 --gateway agentgateway", "The gateway does not reach Usher"),
+        ("--status 500 --checks 0 --gateway kgateway", "The gateway may not use a Service of another namespace"),
+        ("--status 403 --after 200ms --gateway kgateway", "The gateway waits for 200 ms only"),
+        ("--status 503 --after 0.204s", "The gateway waits for 200 ms only"),
+        ("--status 403 --after 10s --gateway envoy-gateway", "Usher does not answer within 10 seconds"),
+        ("--status 403 --after 600s", "The gateway waits for ten minutes"),
+        ("--observed hangs --gateway istio", "The gateway waits for ten minutes"),
+        ("--observed hangs --checks 0 --gateway kgateway", "The gateway waits for the end of a body"),
+        ("--observed hangs --checks 1 --status none --gateway envoy", "A header breaks the answer"),
+        ("--observed only-first --status 403", "Only the first requests are late"),
+        ("--observed sometimes --status 403 --details ext_authz_error", "Some requests fail while pods are replaced"),
+        ("--log 'a client speaks TLS to a port without it'", "One side speaks TLS and the other does not"),
+        ("--status 404 --reason 'Service not found'", "No AuthConfig has the host"),
+        ("--status 404 --checks 1 --details ext_authz_denied", "No AuthConfig has the host"),
+        ("--status 404 --checks 0 --details route_not_found", "The gateway has no route"),
+        ("--status 404 --reason '' --checks 1 --details via_upstream", "The upstream answers"),
+        ("--status 401 --reason 'credential not found'", "There is no credential where the rule looks for it"),
+        ("--status 401 --reason 'the API Key provided is invalid'", "The credential is not accepted"),
+        ("--status 401 --observed preflight", "Requests of browsers ask first, without a credential"),
+        ("--status 401 --observed header-missing --gateway kgateway", "A list of headers is too short"),
+        ("--status 403 --reason Unauthorized", "A rule denies the request"),
+        ("--status 503 --reason 'userinfo request failed (4711)'", "It cannot be decided"),
+        ("--status 503 --reason 'configuration is invalid (1)'", "The AuthConfig does not compile"),
+        ("--status 503 --reason 'configuration is being loaded'", "The configuration is still being loaded"),
+        ("--status 503 --reason 'requests nested too deep (1)'", "Requests of rules lead back to rules"),
+        ("--log 'is short for hosts of several AuthConfigs'", "A short name belongs to several Services"),
+        ("--status 400 --reason 'Invalid request'", "The check cannot be read"),
+        ("--status 413", "The body is longer than the gateway collects"),
+        ("--observed sometimes --status 503 --after 2ms", "The gateway may not ask so often at a time"),
+        ("--observed uneven", "One replica gets all checks"),
+        ("--observed changes-lost", "What Usher adds does not arrive"),
+        ("--observed metadata-missing --gateway kgateway", "Metadata of the gateway does not arrive"),
+        ("--observed passes --observed other-path", "The path is written in another way"),
+        ("--observed body-missing", "The body does not arrive, or not all of it"),
+        ("--status 200 --observed grpc-client", "A client of gRPC sees status 200"),
+        ("--checks 2", "Two policies ask about the same request"),
+        ("--observed passes --checks 0 --gateway kgateway", "The route is not protected"),
+        (
+            "--observed passes --checks 0 --observed sometimes --gateway agentgateway",
+            "The gateway answers from its cache",
+        ),
+        ("--observed passes --details ext_authz_error", "The gateway lets requests pass when a check fails"),
+        ("--observed passes --checks 1 --reason ''", "The AuthConfig lets the request pass"),
+        ("--observed passes --log 'host already taken'", "Another AuthConfig decides"),
+        ("--observed identity-missing --gateway istio-waypoint", "A waypoint does not say who calls"),
+        (
+            "--status 401 --reason 'client certificate is missing'",
+            "The gateway does not pass the client's certificate on",
+        ),
+        ("--status 401 --reason 'several XFCC elements found'", "A header names several callers"),
+        ("--status 403 --body 'RBAC: access denied'", "Another policy of the mesh denies"),
+        (
+            "--status 403 --checks 0 --details rbac_access_denied_matched_policy[deny-due-to-bad-CUSTOM-action] --gateway istio",
+            "The provider is not known to the mesh",
+        ),
+        ("--status 503 --details filter_removed_required_request_headers", "A header breaks the request on its way"),
+        ("--status 500 --details ext_authz_invalid --gateway envoy", "The gateway refuses what Usher changes"),
+    ] {
+        let found = titles(seen);
+        assert_eq!(found.first(), Some(&expected), "{seen}: {found:?}");
+        named.insert(expected);
+    }
+    for cause in causes::all() {
+        assert!(named.contains(cause.title), "nothing leads to `{}`", cause.title);
+    }
+}
+
+#[test]
+fn what_contradicts_is_left_out() {
+    for (seen, excluded) in [
+        ("--status 403 --checks 1", "The gateway speaks HTTP/1.1 to Usher"),
+        ("--status 403 --checks 0 --gateway envoy-gateway", "The gateway speaks HTTP/1.1 to Usher"),
+        ("--status 403 --checks 0 --reason Unauthorized", "The gateway does not reach Usher"),
+        ("--status 403 --after 1ms", "The gateway waits for 200 ms only"),
+        ("--status 403 --body 'RBAC: access denied'", "The gateway does not reach Usher"),
+        ("--status 404 --reason ''", "No AuthConfig has the host"),
+        ("--observed passes", "The gateway speaks HTTP/1.1 to Usher"),
+        ("--status 403", "The route is not protected"),
+    ] {
+        assert!(!titles(seen).contains(&excluded), "{seen}");
+    }
+    assert!(titles("--status 204").is_empty());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for (wrong, expected) in [
+        ("", "Usage"),
+        ("--gateway kgateway", "required"),
+        ("--status 1000", "no status such as `403`"),
+        ("--after soon", "no time such as `200ms`"),
+        ("--after=-1s", "no time such as"),
+        ("--after 1e99s", "no time such as"),
+        ("--after NaNs", "no time such as"),
+        ("--host a.test", "--config"),
+        ("--config a --status 403", "--host"),
+        ("--gateway nginx --status 403", "possible values"),
+    ] {
+        let parsed = Command::try_parse_from(["test".to_owned()].into_iter().chain(words(wrong)));
+        let error = parsed.map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{wrong}: {error}");
+    }
+    assert_eq!(time("0.2s").unwrap(), time("200ms").unwrap());
+}
+
+#[test]
+fn a_diagnosis_says_why_how_to_make_sure_and_what_to_change() {
+    let arguments = parse("--status 403 --checks 0 --details ext_authz_error --gateway kgateway");
+    let told = arguments.told(&arguments.diagnose());
+    for expected in [
+        "1. The gateway speaks HTTP/1.1 to Usher\n   fits: gateway kgateway, status 403, 0 checks, details ext_authz_error\n",
+        "   make sure:\n   - Usher's log has `a client does not speak HTTP/2`",
+        "   change:\n   - `appProtocol: kubernetes.io/h2c` at the port of the Service.",
+        "2. The gateway does not reach Usher\n",
+        "also possible:\n   The gateway waits for 200 ms only\n",
+        "\n\nto tell them apart, say `x-ext-auth-reason` (`--reason`), how long it took (`--after`)\n",
+    ] {
+        assert!(told.contains(expected), "{expected}\n{told}");
+    }
+    // What is for other gateways is left out, and so are links.
+    assert!(!told.contains("http2_protocol_options") && !told.contains("]("), "{told}");
+    assert!(told.lines().all(|line| line.chars().count() <= 110), "{told}");
+    let told = parse("--status 404 --reason 'Service not found'");
+    let told = told.told(&told.diagnose());
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains("see Status (docs/status.md).") && told.contains("Istio, Istio waypoint: `hostAliases"),
+        "{told}"
+    );
+}
