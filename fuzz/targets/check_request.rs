@@ -23,7 +23,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::{Channel, Endpoint},
 };
-use usher_engine::{HostIndex, Request, Verdict, check};
+use usher_engine::{PlanIndex, Request, Verdict, check};
 use usher_evaluators::Resources;
 use usher_proto::envoy::{
     config::core::v3::{HeaderMap, HeaderValue},
@@ -80,7 +80,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (channel, server) = runtime.block_on(async {
             let compiler = usher_fuzz::compiler(false);
-            let hosts = HostIndex::default();
+            let hosts = PlanIndex::default();
             for compiled in usher_fuzz::load(&compiler, include_str!("check_request.yaml")) {
                 let plan = Arc::new(compiled.plan);
                 hosts.publish(compiled.places.hosts.into_iter().map(|host| (host, Some(Arc::clone(&plan)))));
@@ -113,7 +113,7 @@ impl World {
 }
 
 struct Plans {
-    hosts: HostIndex,
+    hosts: PlanIndex,
     _resources: Arc<Resources>,
 }
 

@@ -23,7 +23,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use tokio::runtime::Runtime;
-use usher_engine::{HostIndex, Plan, Request, Verdict};
+use usher_engine::{Plan, PlanIndex, Request, Verdict};
 
 use crate::{
     scenario::{Material, Road, SCENARIOS, Scenario},
@@ -112,7 +112,7 @@ async fn checks(plan: &Plan, requests: &[Request], deadline: Instant) -> usize {
 }
 
 /// The same with the plan of each request.
-async fn lookups_and_checks(index: &HostIndex, requests: &[Request], deadline: Instant) -> usize {
+async fn lookups_and_checks(index: &PlanIndex, requests: &[Request], deadline: Instant) -> usize {
     let mut allowed = 0;
     for request in requests {
         if let Some(plan) = index.find(request) {

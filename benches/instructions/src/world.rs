@@ -7,13 +7,13 @@ use prometheus::Registry;
 use serde_json::Value;
 use usher_api::{AuthConfig, Document, Secret, SecretDocument, Selector, read_documents};
 use usher_compile::{Compiler, SecretChange, Update, Workspace};
-use usher_engine::{HostIndex, Plan, Request, observe::Metrics, plan::OnConditionError};
+use usher_engine::{Plan, PlanIndex, Request, observe::Metrics, plan::OnConditionError};
 use usher_evaluators::{Resources, Secrets, build_context::Options, resources::http};
 
 /// A process that has taken its configuration in.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) index: HostIndex,
+    pub(crate) index: PlanIndex,
     /// What plans are made from, which lives as long as they do.
     _workspace: Workspace,
     _registry: Registry,
@@ -40,7 +40,7 @@ impl World {
                 bail!("AuthConfig {}: {problem}", report.id);
             }
         }
-        let index = HostIndex::default();
+        let index = PlanIndex::default();
         index.publish(update.places);
         Ok(Self { index, _workspace: workspace, _registry: registry })
     }

@@ -10,7 +10,7 @@ use std::{
 
 use usher_compile::{AuthConfigId, PolicyReport, Report, State};
 use usher_engine::{
-    HostIndex, Plan, Request, Verdict,
+    Plan, PlanIndex, Request, Verdict,
     callbacks::{Due, Queue},
     plan::PlanKind,
     route,
@@ -24,7 +24,7 @@ use crate::redact::{Redaction, without_query};
 #[derive(Debug)]
 pub(crate) struct Decider {
     /// The plans by host.
-    pub(crate) index: HostIndex,
+    pub(crate) index: PlanIndex,
     /// What is told to others about decisions.
     pub(crate) callbacks: Queue,
     loaded: AtomicBool,
@@ -34,7 +34,7 @@ pub(crate) struct Decider {
 impl Decider {
     /// Decides nothing yet: every answer is *undecidable* until the first load has ended.
     pub(crate) fn new(redaction: Redaction) -> Self {
-        Self { index: HostIndex::default(), callbacks: Queue::default(), loaded: AtomicBool::new(false), redaction }
+        Self { index: PlanIndex::default(), callbacks: Queue::default(), loaded: AtomicBool::new(false), redaction }
     }
 
     /// From now on, a host that is not in the index is a host that nobody configured.

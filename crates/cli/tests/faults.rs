@@ -14,7 +14,7 @@ use std::{
 use server::{FAULTS, Fault, Server};
 use usher_api::{Document, Selector, read_documents};
 use usher_compile::{Compiler, SecretChange, Update, Workspace};
-use usher_engine::{HostIndex, Request, RequestParts, Verdict, observe::Metrics, plan::OnConditionError};
+use usher_engine::{PlanIndex, Request, RequestParts, Verdict, observe::Metrics, plan::OnConditionError};
 use usher_evaluators::{Resources, Secrets, build_context::Options, resources::http};
 
 /// An evaluator that asks somebody, and what must come of it when that somebody fails.
@@ -186,7 +186,7 @@ const EVALUATORS: &[Asks] = &[
 const TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.e30.AAAA";
 
 struct Served {
-    index: HostIndex,
+    index: PlanIndex,
     resources: Arc<Resources>,
     /// Where the kubeconfig is.
     folder: tempfile::TempDir,
@@ -238,7 +238,7 @@ fn serve(rules: &str, server: &Server) -> Served {
     for report in &update.reports {
         assert!(report.problems.is_empty(), "{rules}: {:?}", report.problems);
     }
-    let index = HostIndex::default();
+    let index = PlanIndex::default();
     index.publish(update.places);
     Served { index, resources, folder }
 }

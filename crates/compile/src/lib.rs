@@ -5,7 +5,7 @@
 //!
 //!   AuthorizationPolicies ──► one plan together, for hosts of no AuthConfig
 //!
-//!   changes ──► Workspace ──► Update ──► HostIndex
+//!   changes ──► Workspace ──► Update ──► PlanIndex
 //!                  │            ├── reports: what is served, what is wrong
 //!                  │            └── Secrets that are named from now on, or no longer
 //!                  ├── last good plan of each AuthConfig

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use usher_api::{Document, Secret, SecretName, Selector, read_documents};
 use usher_compile::{AuthConfigId, Compiler, SecretChange, State, Update, Workspace};
 use usher_engine::{
-    HostIndex, Request, RequestParts,
+    PlanIndex, Request, RequestParts,
     observe::Metrics,
     plan::{OnConditionError, PlanKind},
 };
@@ -16,7 +16,7 @@ use usher_evaluators::{Problem, Resources, Secrets, build_context::Options, reso
 /// A workspace and the index that it publishes to.
 struct Served {
     workspace: Workspace,
-    index: HostIndex,
+    index: PlanIndex,
     registry: prometheus::Registry,
 }
 
@@ -37,7 +37,7 @@ impl Served {
             allow_route_lookup: true,
         };
         let workspace = Workspace::new(compiler, superseding, secrets);
-        Self { workspace, index: HostIndex::default(), registry }
+        Self { workspace, index: PlanIndex::default(), registry }
     }
 
     /// Takes documents in, one batch, and says what became of the AuthConfigs.

@@ -54,7 +54,7 @@ impl std::fmt::Display for Place {
 
 /// All plans by host and route.
 #[derive(Debug)]
-pub struct HostIndex {
+pub struct PlanIndex {
     current: ArcSwap<Table>,
     writer: Mutex<()>,
 }
@@ -79,7 +79,7 @@ struct Table {
     default: Option<Arc<Plan>>,
 }
 
-impl Default for HostIndex {
+impl Default for PlanIndex {
     fn default() -> Self {
         let table = Table {
             hasher: RandomState::new(),
@@ -94,7 +94,7 @@ impl Default for HostIndex {
     }
 }
 
-impl HostIndex {
+impl PlanIndex {
     /// The plan for a request.
     #[must_use]
     pub fn find(&self, request: &Request) -> Option<Arc<Plan>> {
@@ -233,13 +233,13 @@ mod tests {
         Arc::new(Plan::pending(namespace, name, meters, String::new()))
     }
 
-    fn index(hosts: &[(&str, &str)]) -> HostIndex {
-        let index = HostIndex::default();
+    fn index(hosts: &[(&str, &str)]) -> PlanIndex {
+        let index = PlanIndex::default();
         index.publish(hosts.iter().map(|(host, name)| (HostPattern::parse(host).unwrap(), Some(plan(name)))));
         index
     }
 
-    fn name_of(index: &HostIndex, host: &str) -> Option<String> {
+    fn name_of(index: &PlanIndex, host: &str) -> Option<String> {
         index.find_host(host).map(|plan| plan.name.to_string())
     }
 
@@ -462,7 +462,7 @@ mod tests {
             changes in proptest::collection::vec(("(\\*\\.)?([ab]\\.){0,3}[abc](:(1|2))?", proptest::option::of("[a-z]{1,4}")), 0..12),
             asked in proptest::collection::vec("([ab]\\.){0,4}[abc](:(1|2))?", 1..12),
         ) {
-            let index = HostIndex::default();
+            let index = PlanIndex::default();
             let mut model = hosts.clone();
             index.publish(hosts.iter().map(|(host, name)| (HostPattern::parse(host).unwrap(), Some(plan(name)))));
             for (host, name) in changes {

@@ -1,7 +1,7 @@
 //! Runs a plan on a request.
 //!
 //! ```text
-//!  Request ──► HostIndex ──► Plan ──► check() ──► Verdict
+//!  Request ──► PlanIndex ──► Plan ──► check() ──► Verdict
 //!                                       │
 //!              when → identity → metadata → authorization → response
 //!                                       │
@@ -32,7 +32,7 @@ pub mod verdict;
 
 pub use context::Context;
 pub use evaluator::{Evaluation, Evaluator, Failure, Outcome};
-pub use index::HostIndex;
+pub use index::PlanIndex;
 pub use journal::Journal;
 pub use pipeline::{check, check_with_callbacks};
 pub use plan::{Plan, Step};

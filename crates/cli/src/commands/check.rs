@@ -11,7 +11,7 @@ use prometheus::Registry;
 use serde::Deserialize;
 use usher_compile::{Update, Workspace};
 use usher_engine::{
-    HostIndex, Journal, Request, RequestParts, Verdict,
+    Journal, PlanIndex, Request, RequestParts, Verdict,
     journal::StepOutcome,
     plan::HeaderAction,
     request::{Address, Metadata, Peer, Port, Time},
@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
 }
 
 /// Compiles the configuration and makes the first attempts at what it needs from the network.
-async fn load(files: &FileOptions, config: &ConfigOptions) -> Result<HostIndex, String> {
+async fn load(files: &FileOptions, config: &ConfigOptions) -> Result<PlanIndex, String> {
     let compiler = runtime::compiler(config.for_files(), &Registry::new()).map_err(|error| crate::chain(&error))?;
     let resources = compiler.resources.clone();
     let loaded = config.directory(&files.config).load();
@@ -134,7 +134,7 @@ async fn load(files: &FileOptions, config: &ConfigOptions) -> Result<HostIndex, 
     if update.reports.is_empty() && update.policies.is_empty() {
         return Err("no AuthConfig was found".to_owned());
     }
-    let index = HostIndex::default();
+    let index = PlanIndex::default();
     index.publish_default(workspace.default_plan());
     index.publish(update.places);
     resources.wait_first_attempts(Duration::from_secs(5)).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use serde_json::json;
 use tempfile::TempDir;
-use usher_api::{AuthConfigDocument, Document, Lines, ObjectMeta, read_documents};
+use usher_api::{AuthConfigDocument, Claimed, Document, HostAliases, Lines, ObjectMeta, RouteReference, read_documents};
 
 use super::{
     file::{AUTH_CONFIGS, LABELLED_SECRETS, NAMED_SECRETS},
@@ -226,14 +226,18 @@ fn everything_that_there_is_replaces_what_was_there() {
 }
 
 #[test]
-fn hosts_of_an_auth_config_that_was_not_served_stay_claimed() {
+fn what_an_auth_config_claimed_that_was_not_served_stays_claimed() {
     let (_folder, snapshot) = open();
     let config = auth_config("ns", "bad", "2026-01-01T00:00:00Z", "good.test");
     snapshot.write(&[Entry::AuthConfig(Arc::clone(&config))]).unwrap();
-    let hosts = vec!["bad.test".to_owned(), "not a host".to_owned()];
+    let claimed = Claimed {
+        hosts: vec!["bad.web.svc.test".to_owned(), "not a host".to_owned()],
+        host_aliases: Some(HostAliases::KubernetesService),
+        routes: vec![RouteReference { name: "web".to_owned(), ..RouteReference::default() }],
+    };
     let document = AuthConfigDocument {
         metadata: config.metadata.clone(),
-        hosts: hosts.clone(),
+        claimed: claimed.clone(),
         lines: Lines::default(),
         result: Err(Vec::new()),
     };
@@ -243,7 +247,7 @@ fn hosts_of_an_auth_config_that_was_not_served_stay_claimed() {
     let Change::AuthConfig(object) = &restored.changes[0] else { panic!() };
     // Of no version, so that whoever has it tells it again.
     let metadata = ObjectMeta { generation: None, resource_version: None, ..config.metadata.clone() };
-    assert_eq!((&object.document.metadata, &object.document.claimed.hosts), (&metadata, &hosts));
+    assert_eq!((&object.document.metadata, &object.document.claimed), (&metadata, &claimed));
     assert!(object.document.result.is_err());
 
     snapshot.write(&[Entry::AuthConfig(config)]).unwrap();
@@ -292,7 +296,7 @@ fn every_example_comes_back_as_it_was() {
                 let read = object.document.result.as_ref().unwrap();
                 let written = auth_configs.iter().find(|config| config.metadata == read.metadata).unwrap();
                 assert_eq!(read, written);
-                assert_eq!(object.document.claimed.hosts, written.spec.hosts);
+                assert_eq!(object.document.claimed, written.spec.claimed());
                 // Equal objects may still differ in the order of their members.
                 let text = |config: &AuthConfig| serde_json::to_string(&config.spec).unwrap();
                 assert_eq!(text(read), text(written));

@@ -226,7 +226,7 @@ mod tests {
     use std::{fs, path::PathBuf};
 
     use clap::Parser;
-    use usher_engine::HostIndex;
+    use usher_engine::PlanIndex;
 
     use super::*;
 
@@ -319,7 +319,7 @@ spec:
     #[test]
     fn hosts_lead_where_a_server_leads_them() {
         let (_folder, hosts) = hosts();
-        let index = HostIndex::default();
+        let index = PlanIndex::default();
         index.publish(hosts.plans.iter().map(|(host, plan)| (host.clone(), Some(std::sync::Arc::clone(plan)))));
         for host in [
             "shop.example.com",
