@@ -29,6 +29,9 @@ use crate::check::{self, status_code};
 use crate::scenario::Questions;
 use crate::statistics::Distribution;
 
+pub(crate) use schedule::due;
+pub(crate) use timer::Timer;
+
 /// How much is asked at a time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {

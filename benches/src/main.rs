@@ -18,7 +18,8 @@
 //!   report     tables
 //! ```
 //!
-//! And in [`scale`] what it costs to have much: the start of a server in a cluster, and one change there.
+//! And in [`scale`] what it costs to have much: the start of a server in a cluster, and one change there; in [`gateway`], how
+//! much longer requests take through Envoy because of a check.
 
 mod certificate;
 mod check;
@@ -26,6 +27,7 @@ mod churn;
 mod cpu;
 mod empty;
 mod expected;
+mod gateway;
 mod load;
 mod material;
 mod memory;
@@ -135,6 +137,9 @@ enum Command {
     /// the time from a change to the first check that shows it.
     Scale(scale::Arguments),
 
+    /// Measure how much longer requests take through Envoy with a check than without one.
+    Gateway(gateway::Arguments),
+
     /// Serve as a cluster with so many AuthConfigs and Secrets, on a port of its own that it prints.
     Cluster(scale::cluster::Arguments),
 }
@@ -145,6 +150,7 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Configuration { scenario, keep }) => configuration(scenario, keep),
         Some(Command::Empty { kind }) => empty::serve(kind),
         Some(Command::Scale(arguments)) => scale::run(&arguments),
+        Some(Command::Gateway(arguments)) => gateway::run(arguments),
         Some(Command::Cluster(arguments)) => scale::cluster::serve(&arguments),
         None => measure(arguments),
     }

@@ -78,6 +78,12 @@ impl Server {
         Ok((Self { address, process: Some(started.child.id()), started: Some(started) }, health))
     }
 
+    /// Starts another program, whose files are in a folder that is gone when it is. Where it can be called is still unknown.
+    pub(crate) fn start_other(command: Command, folder: TempDir) -> anyhow::Result<Self> {
+        let started = Started::new(command, Some(folder))?;
+        Ok(Self { address: UNKNOWN, process: Some(started.child.id()), started: Some(started) })
+    }
+
     /// A server that was started by somebody else.
     pub(crate) fn peer(peer: &Peer) -> Self {
         Self { address: peer.address, process: peer.process, started: None }
@@ -140,7 +146,7 @@ impl Drop for Started {
 
 /// A command without the environment of this process, which could mean something to one server and not to the other. Only the
 /// number of worker threads is passed on, to all of them.
-fn clean(program: &Path) -> Command {
+pub(crate) fn clean(program: &Path) -> Command {
     const WORKERS: &str = "TOKIO_WORKER_THREADS";
     let mut command = Command::new(program);
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());

@@ -200,7 +200,7 @@ fn figures(outcome: &Outcome, before: &Times, after: &Times) -> anyhow::Result<F
 }
 
 /// Connects as soon as the server answers the first question as expected.
-async fn answering(
+pub(crate) async fn answering(
     server: &mut Server,
     pace: Pace,
     questions: &Questions,

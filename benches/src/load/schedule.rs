@@ -72,7 +72,7 @@ impl Client {
 }
 
 /// When the check with this number is due, from the start; none if that is too far away to matter.
-fn due(number: u64, rate: NonZeroU32) -> Option<Duration> {
+pub(crate) fn due(number: u64, rate: NonZeroU32) -> Option<Duration> {
     const SECOND: u64 = 1_000_000_000;
     let (seconds, rest) = (number / u64::from(rate.get()), number % u64::from(rate.get()));
     Duration::from_secs(seconds).checked_add(Duration::from_nanos(rest * SECOND / u64::from(rate.get())))

@@ -11,16 +11,16 @@ use tokio::net::unix::pipe::Receiver;
 
 /// A timer of the kernel that the runtime waits for as it does for sockets. It is read like a pipe, and so is handed over as one.
 #[derive(Debug)]
-pub(super) struct Timer(Receiver);
+pub(crate) struct Timer(Receiver);
 
 impl Timer {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let descriptor = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         Ok(Self(Receiver::from_owned_fd_unchecked(descriptor)?))
     }
 
     /// Waits until this time; not at all if it is past.
-    pub(super) async fn until(&mut self, time: Instant) -> io::Result<()> {
+    pub(crate) async fn until(&mut self, time: Instant) -> io::Result<()> {
         let left = time.saturating_duration_since(Instant::now());
         // A timer of nothing would never wake.
         if left.is_zero() {
