@@ -11,7 +11,20 @@
 mod agentgateway;
 mod envoy;
 mod envoy_gateway;
+mod gateway_api;
+mod guides;
 mod istio;
 mod istio_waypoint;
 mod kgateway;
 mod manifests;
+mod units;
+mod workloads;
+
+/// The ports of the processes behind an Envoy.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    /// What policies, providers and extensions refer to.
+    usher: u16,
+    /// What routes lead to.
+    upstream: u16,
+}

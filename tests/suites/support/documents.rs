@@ -8,7 +8,7 @@ use usher_test_support::read_yaml;
 use super::workspace::{files_below, root};
 
 /// All documents below a folder of the repository.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Folder {
     /// Where it is.
     pub(crate) path: PathBuf,
@@ -36,17 +36,41 @@ impl Folder {
     }
 
     /// The one document of this kind with this name.
-    pub(crate) fn one<'a>(&'a self, kind: &'a str, name: &str) -> &'a Value {
-        let mut found = self.of_kind(kind).filter(|document| document["metadata"]["name"] == name);
-        let one = found.next().unwrap_or_else(|| panic!("no {kind} `{name}` below {}", self.path.display()));
-        assert!(found.next().is_none(), "two {kind} `{name}` below {}", self.path.display());
-        one
+    pub(crate) fn one(&self, kind: &str, name: &str) -> &Value {
+        &self.documents[self.position(kind, name)]
     }
 
-    /// What Usher is told: the AuthConfigs and Secrets, as one text.
-    pub(crate) fn for_usher(&self) -> String {
-        let kinds = ["AuthConfig", "Secret"];
-        let texts = kinds.into_iter().flat_map(|kind| self.of_kind(kind)).map(Value::to_string);
-        texts.collect::<Vec<_>>().join("\n---\n")
+    /// The same one, to be changed.
+    pub(crate) fn edit(&mut self, kind: &str, name: &str) -> &mut Value {
+        let position = self.position(kind, name);
+        &mut self.documents[position]
     }
+
+    /// All others.
+    pub(crate) fn without(mut self, kind: &str, name: &str) -> Self {
+        let position = self.position(kind, name);
+        self.documents.remove(position);
+        self
+    }
+
+    fn position(&self, kind: &str, name: &str) -> usize {
+        let is_it = |document: &Value| document["kind"] == kind && document["metadata"]["name"] == name;
+        let found: Vec<_> = (0..self.documents.len()).filter(|position| is_it(&self.documents[*position])).collect();
+        let [position] = found[..] else {
+            panic!("{} documents {kind} `{name}` below {}", found.len(), self.path.display());
+        };
+        position
+    }
+
+    /// What Usher is told of them.
+    pub(crate) fn for_usher(&self) -> String {
+        for_usher(&self.documents)
+    }
+}
+
+/// What Usher is told of documents: the AuthConfigs and Secrets, as one text.
+pub(crate) fn for_usher(documents: &[Value]) -> String {
+    let of_kind = |kind: &'static str| documents.iter().filter(move |document| document["kind"] == kind);
+    let texts = ["AuthConfig", "Secret"].into_iter().flat_map(of_kind).map(Value::to_string);
+    texts.collect::<Vec<_>>().join("\n---\n")
 }

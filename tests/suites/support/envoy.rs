@@ -173,10 +173,7 @@ fn bootstrap(usher: u16, upstream: u16, setup: &Setup) -> Value {
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes()}]},
         "http_filters": [
             {"name": "envoy.filters.http.ext_authz", "typed_config": ext_authz},
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-            },
+            router(),
         ],
     });
     let mut clusters = vec![cluster("upstream", upstream)];
@@ -265,6 +262,14 @@ fn routes() -> Value {
             }}],
         },
     ])
+}
+
+/// The last filter of a chain.
+pub(crate) fn router() -> Value {
+    json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    })
 }
 
 /// An access log in the file that [`Envoy::access_log`] reads.

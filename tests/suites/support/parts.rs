@@ -23,8 +23,11 @@ pub(crate) struct EnvoyProgram {
     pub(crate) path: PathBuf,
 }
 
-/// The versions of Envoy that gateways of the field are built on, newest first: what `ENVOY_BIN` names, or all that are
-/// installed. None means: skip the test.
+/// The versions of Envoy that gateways of the field are built on, newest first, and the folders that `tests/run` installs
+/// them into.
+const ENVOYS: [(&str, &str); 2] = [("1.40.0", "venv"), ("1.36.4", "venv-envoy-1.36")];
+
+/// What `ENVOY_BIN` names, or each of [`ENVOYS`] that is installed; in CI, all must be. Empty means: skip the test.
 pub(crate) fn envoys() -> &'static [EnvoyProgram] {
     static FOUND: LazyLock<Vec<EnvoyProgram>> = LazyLock::new(|| {
         if let Some(path) = env::var_os("ENVOY_BIN") {
@@ -35,13 +38,23 @@ pub(crate) fn envoys() -> &'static [EnvoyProgram] {
             let mut binaries = libraries.flatten().map(|python| python.path().join("site-packages/envoy/_bin/envoy"));
             Some(EnvoyProgram { version, path: binaries.find(|binary| binary.is_file())? })
         };
-        [("1.40.0", "venv"), ("1.36.4", "venv-envoy-1.36")].into_iter().filter_map(installed).collect()
+        ENVOYS.into_iter().filter_map(installed).collect()
     });
     static TOLD: Once = Once::new();
-    if FOUND.is_empty() {
-        let _: Option<()> = missing(&TOLD, "with_envoy", "Envoy is not installed and ENVOY_BIN is not set");
+    let lacking = lacking(&FOUND);
+    if env::var_os("ENVOY_BIN").is_none() && !lacking.is_empty() {
+        // With one of them, `with_envoy` runs as a whole.
+        let suite = if FOUND.is_empty() { "with_envoy, with_gateways" } else { "with_gateways, in part" };
+        let why = format!("Envoy {} is not installed and ENVOY_BIN is not set", lacking.join(" and "));
+        let _: Option<()> = missing(&TOLD, suite, &why);
     }
     &FOUND
+}
+
+/// The versions that are not among these.
+fn lacking(found: &[EnvoyProgram]) -> Vec<&'static str> {
+    let lacks = |version: &&str| found.iter().all(|program| program.version != *version);
+    ENVOYS.into_iter().map(|(version, _)| version).filter(lacks).collect()
 }
 
 /// Whether the OpenID provider can run. None means: skip the test.
@@ -85,4 +98,12 @@ pub(crate) fn missing<T>(told: &Once, suite: &str, why: &str) -> Option<T> {
 fn skipped(suite: &str, why: &str) {
     // Written to the stream itself, because what tests print is shown only if they fail.
     let _ = writeln!(io::stderr(), "SKIPPED: suite {suite}: {why}");
+}
+
+#[test]
+fn each_envoy_that_is_missing_is_named() {
+    let program = |version| EnvoyProgram { version, path: PathBuf::new() };
+    assert_eq!(lacking(&[]), ["1.40.0", "1.36.4"]);
+    assert_eq!(lacking(&[program("1.40.0")]), ["1.36.4"]);
+    assert_eq!(lacking(&[program("1.40.0"), program("1.36.4")]), [""; 0]);
 }

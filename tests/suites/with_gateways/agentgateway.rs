@@ -19,6 +19,7 @@
 //! | `told` | what Usher is told, and what it can tell |
 //! | `caching` | which answers are reused |
 //! | `verdicts` | whatever passes here passes Envoy |
+//! | here | what a client says does not take the place of what is missing |
 
 mod cache;
 mod caching;
@@ -35,7 +36,7 @@ mod told;
 pub(super) mod units;
 mod verdicts;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use cache::Clock;
 use kubernetes::Cluster;
@@ -86,7 +87,7 @@ impl World {
         let file = folder.documents.iter().find(|document| document.get("binds").is_some()).unwrap();
         Self::of(Usher::start(&folder.for_usher()), |ports| {
             let hosts =
-                [("localhost:50051", ports.usher), ("localhost:8080", ports.models), ("localhost:8081", ports.tools)];
+                [("localhost:50051", ports.usher), ("localhost:9080", ports.models), ("localhost:9081", ports.tools)];
             standalone::configuration(file, &hosts, &ports.clock)
         })
     }
@@ -129,7 +130,95 @@ impl Ports {
     }
 }
 
+/// The objects that the guide applies first.
+fn without_perimeter(folder: &Folder) -> Vec<Value> {
+    folder.documents.iter().filter(|document| named(document, "perimeter").is_none()).cloned().collect()
+}
+
 /// The AgentgatewayPolicy of this name.
 fn named<'v>(document: &'v Value, name: &str) -> Option<&'v Value> {
     (document["kind"] == "AgentgatewayPolicy" && document["metadata"]["name"] == name).then_some(document)
+}
+
+/// `{"exp": 4102444800, "name": "planner", "cacheTtl": "30s"}`, without `sub`. HS256, the key is [`SECRET`].
+const NOBODYS: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjQxMDI0NDQ4MDAsIm5hbWUiOiJwbGFubmVyIiwiY2FjaGVUdGwiOiIzMHMifQ.wy4d9jzYSeHXXI7LboJx3etI9VfRKXMccC6CBMuDAvs";
+/// `{"exp": 4102444800, "sub": "ann"}`, in the same way.
+const ANNS: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjQxMDI0NDQ4MDAsInN1YiI6ImFubiJ9.5aVwEd-_Rc-TjM3_QLSxn-8t3cyeeJN0pMWJmV_rwL8";
+const SECRET: &str = "signs the tokens of only one test";
+
+/// The gateway ignores a header without a value. So the client's own must be gone before: it would pass for that of the claim.
+/// And a claim that is called like a member of `overrides` says nothing.
+#[test]
+fn a_token_without_the_claim_gets_no_name_and_no_time() {
+    let folder = Folder::read(FOLDER);
+    let mut config = folder.one("AuthConfig", "models").clone();
+    config["spec"]["authentication"]["tokens"]["jwt"] = json!({"secretRef": {"name": "tokens", "key": "secret"}});
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "tokens", "namespace": "ai"},
+        "stringData": {"secret": SECRET},
+    });
+    let usher = Usher::start(&[config, secret].map(|document| document.to_string()).join("\n---\n"));
+    let world = World::of(usher, |ports| ports.cluster(&without_perimeter(&folder)));
+    for (asked, (token, agent)) in [(ANNS, Some("ann")), (NOBODYS, None), (NOBODYS, None)].into_iter().enumerate() {
+        let headers = [("authorization", &*format!("Bearer {token}")), ("x-agent", "planner")];
+        let response = world.proxy.get("ai.example.com", "/v1/models", &headers);
+        assert_eq!(response.status, 200, "{}", response.text());
+        assert_eq!(response.json()["headers"]["x-agent"].as_str(), agent);
+        assert_eq!(world.calls("models"), asked as u64 + 1);
+    }
+}
+
+/// The same, with claims of a token that the gateway verified: the AuthConfig of the guide.
+#[test]
+fn claims_of_the_gateway_without_the_claim_give_no_name() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: claims}
+spec:
+  hosts: [sample.authconfig.internal]
+  authentication:
+    gateway:
+      plain: {selector: metadata.filter_metadata.envoy\.filters\.http\.jwt_authn.jwt_payload}
+  authorization:
+    admins:
+      patternMatching:
+        patterns:
+        - {selector: auth.identity.roles, operator: incl, value: admin}
+  response:
+    success:
+      headers:
+        x-user: {plain: {selector: auth.identity.sub}}
+      removeHeaders: [x-user]
+"#;
+    let folder = Folder::read(FOLDER);
+    for (claims, user) in
+        [(json!({"sub": "ann", "roles": ["admin"]}), Some("ann")), (json!({"roles": ["admin"]}), None)]
+    {
+        let world = World::of(Usher::start(CONFIG), |ports| {
+            let cluster = ports.cluster(&without_perimeter(&folder));
+            Configuration { claims: Some(claims.clone()), ..cluster }
+        });
+        let response = world.proxy.get("ai.example.com", "/openai", &[("x-user", "root")]);
+        assert_eq!(response.status, 200, "{}", response.text());
+        assert_eq!(response.json()["headers"]["x-user"].as_str(), user);
+    }
+}
+
+/// What Usher gets of it is a whole message that may pass. What the MCP server gets is more.
+#[test]
+fn a_message_that_is_whole_before_it_is_cut_is_refused() {
+    let message =
+        r#"{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search", "arguments": {}}}"#;
+    let padded = format!("{message}{}", " ".repeat(65536 - message.len()));
+    let more = message.replace("search", "delete");
+    let bearer = format!("Bearer {PLANNER}");
+    for (world, cut) in [(World::start(), 403), (World::standalone(), 413)] {
+        let post = |body: &str| world.proxy.post("ai.example.com", "/mcp", &[("authorization", &bearer)], body).status;
+        assert_eq!(post(&padded), 200, "it fits");
+        assert_eq!(post(&format!("{padded}{more}")), cut);
+        assert_eq!(world.tools.requests(), 1);
+    }
 }

@@ -52,7 +52,7 @@ fn bootstrap(usher: u16, upstream: u16) -> Value {
     replace(&mut bootstrap, &format!("{address}/port_value"), json!(8000), json!(0));
     let log = format!("{listener}/filter_chains/0/filters/0/typed_config/access_log/0/typed_config/path");
     replace(&mut bootstrap, &log, json!("/dev/stdout"), json!(ACCESS_LOG));
-    for (cluster, from, to) in [(0, 50051, usher), (1, 8080, upstream)] {
+    for (cluster, from, to) in [(0, 50051, usher), (1, 9080, upstream)] {
         let endpoint = format!(
             "/static_resources/clusters/{cluster}/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address"
         );

@@ -5,7 +5,7 @@ mod translate;
 use serde_json::{Value, json};
 use translate::translate;
 
-use super::istio::{assert_shows, translate::Ports, with_change};
+use super::Ports;
 use crate::support::{
     documents::Folder,
     envoy::Envoy,
@@ -208,7 +208,9 @@ fn routes_are_found_only_where_all_agree() {
         }
     }
     // The AuthConfig of a route, in a namespace where it has no say about it.
-    let elsewhere = with_change(&folder, "help", |config| config["metadata"]["namespace"] = "elsewhere".into());
+    let mut elsewhere = folder.clone();
+    elsewhere.edit("AuthConfig", "help")["metadata"]["namespace"] = "elsewhere".into();
+    let elsewhere = elsewhere.for_usher();
     let lookup = &["--allow-route-lookup"][..];
     for program in envoys() {
         for (why, folder, config, flags, of_host) in [
@@ -236,9 +238,4 @@ fn without_a_reference_grant_routes_are_not_open() {
         assert_eq!(shop.get(target, &[SAM]).status, status, "{target}");
     }
     assert_eq!(shop.checks(), 0);
-}
-
-#[test]
-fn the_guide_shows_what_is_there() {
-    assert_shows("docs/gateways/envoy-gateway.md", &Folder::read(FOLDER));
 }

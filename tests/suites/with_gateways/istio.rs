@@ -1,20 +1,23 @@
 //! An ingress gateway of Istio, and the Envoy beside a workload of the mesh.
 
 pub(super) mod authorization_policy;
-pub(super) mod gateway_api;
 pub(super) mod translate;
-pub(super) mod workloads;
-
-use std::fs;
 
 use serde_json::{Value, json};
-use translate::{Ports, ingress, sidecar};
-use usher_test_support::read_yaml;
-use workloads::{Identity, Workloads};
+use translate::{ingress, sidecar};
 
+use super::{
+    Ports,
+    workloads::{Identity, Workloads},
+};
 use crate::support::{
-    documents::Folder, envoy::Envoy, http::Request, parts::envoys, upstream::Upstream, usher::Usher, wait::until,
-    workspace::root,
+    documents::{Folder, for_usher},
+    envoy::Envoy,
+    http::Request,
+    parts::envoys,
+    upstream::Upstream,
+    usher::Usher,
+    wait::until,
 };
 
 const FOLDER: &str = "deploy/gateways/istio";
@@ -24,22 +27,6 @@ const KEY: (&str, &str) = ("x-api-key", "example-key-of-acme");
 /// How often the filter asked: allowed, denied, without an answer.
 pub(super) fn asked(envoy: &Envoy) -> [u64; 3] {
     ["ok", "denied", "error"].map(|name| envoy.filter_counter(name))
-}
-
-/// The configuration of Usher in a folder, with an AuthConfig changed.
-pub(super) fn with_change(folder: &Folder, auth_config: &str, change: impl FnOnce(&mut Value)) -> String {
-    let mut change = Some(change);
-    let documents =
-        folder.documents.iter().filter(|it| it["kind"] == "AuthConfig" || it["kind"] == "Secret").map(|it| {
-            let mut document = it.clone();
-            if it["kind"] == "AuthConfig" && it["metadata"]["name"] == auth_config {
-                change.take().unwrap()(&mut document);
-            }
-            document.to_string()
-        });
-    let documents = documents.collect::<Vec<_>>().join("\n---\n");
-    assert!(change.is_none(), "no AuthConfig `{auth_config}`");
-    documents
 }
 
 #[test]
@@ -79,9 +66,8 @@ fn the_gateway_asks_about_every_request_except_for_the_exempted_path() {
             envoy.send(request).unwrap()
         };
         assert_eq!(post(json!(100), "").status, 200, "{version}");
-        // What does not fit is cut, so that it is no JSON any more: a rule that reads it does not hold.
-        for (amount, note) in [(json!(101), String::new()), (json!("1"), String::new()), (json!(1), "x".repeat(9000))] {
-            let response = post(amount.clone(), &note);
+        for amount in [json!(101), json!("1")] {
+            let response = post(amount.clone(), "");
             assert_eq!(
                 (response.status, response.text().as_str()),
                 (403, r#"{"error":"order_refused"}"#),
@@ -90,6 +76,9 @@ fn the_gateway_asks_about_every_request_except_for_the_exempted_path() {
             assert_eq!(response.header("content-type"), Some("application/json"));
             assert_eq!(response.header("x-ext-auth-reason"), Some("Unauthorized"));
         }
+        let before = (asked(&envoy), upstream.requests());
+        assert_eq!(post(json!(1), &"x".repeat(9000)).status, 413, "{version}: too long, also with a small amount");
+        assert_eq!((asked(&envoy), upstream.requests()), before, "{version}: nobody was asked");
 
         for (host, status, reason) in [
             ("orders.example.com:80", 200, None),
@@ -132,13 +121,11 @@ fn the_gateway_says_in_a_header_whose_certificate_it_verified() {
     let route = folder.documents.iter_mut().find(|it| it["kind"] == "HTTPRoute").unwrap();
     route["spec"]["hostnames"].as_array_mut().unwrap().push("x509.example.com".into());
     let workloads = Workloads::new();
-    let by_identity = with_change(&folder, "orders", |config| {
-        let trust = json!({"trust": "xfcc", "trustDomains": ["partners.example"]});
-        let who = json!({"x-partner": {"plain": {"selector": "auth.identity.id"}}});
-        config["spec"]["authentication"] = json!({"partner": {"spiffe": trust}});
-        config["spec"]["authorization"] = json!({});
-        config["spec"]["response"] = json!({"success": {"headers": who}});
-    });
+    let spec = &mut folder.edit("AuthConfig", "orders")["spec"];
+    let who = json!({"x-partner": {"plain": {"selector": "auth.identity.id"}}});
+    spec["authentication"] = json!({"partner": {"spiffe": {"trust": "xfcc", "trustDomains": ["partners.example"]}}});
+    spec["authorization"] = json!({});
+    spec["response"] = json!({"success": {"headers": who}});
     let labels = json!({"authorities": "partners", "authorino.kuadrant.io/managed-by": "authorino"});
     let by_certificate = json!({
         "apiVersion": "authorino.kuadrant.io/v1beta3",
@@ -156,7 +143,8 @@ fn the_gateway_says_in_a_header_whose_certificate_it_verified() {
         "metadata": {"name": "partners", "namespace": "shop", "labels": labels},
         "stringData": {"tls.crt": workloads.root(), "tls.key": ""},
     });
-    let config = [by_identity, by_certificate.to_string(), authority.to_string()].join("\n---\n");
+    folder.documents.extend([by_certificate, authority]);
+    let config = folder.for_usher();
 
     let server = workloads.identity("spiffe://cluster.local/ns/istio-ingress/sa/public-istio");
     let acme = workloads.identity("spiffe://partners.example/acme");
@@ -267,7 +255,7 @@ fn a_workload_is_not_called_by_the_name_of_another() {
         "metadata": {"name": "catalog", "namespace": "shop"},
         "spec": {"hosts": ["catalog.shop.svc.cluster.local"], "hostAliases": "kubernetesService"},
     });
-    let config = format!("{}\n---\n{public}", folder.for_usher());
+    let config = for_usher(&[&folder.documents[..], &[public]].concat());
     let workloads = Workloads::new();
     let inventory = workloads.identity("spiffe://cluster.local/ns/shop/sa/inventory");
     let web = workloads.identity("spiffe://cluster.local/ns/shop/sa/web");
@@ -319,44 +307,4 @@ fn a_provider_that_is_missing_or_not_spoken_to_rightly_lets_nobody_pass() {
         if output.contains("a client does not speak HTTP/2") { Ok(()) } else { Err(output) }
     });
     assert_eq!(upstream.requests(), 1, "the one without a check");
-}
-
-#[test]
-fn the_guide_shows_what_is_there() {
-    assert_shows("docs/gateways/istio.md", &Folder::read(FOLDER));
-}
-
-/// The YAML in a guide is part of the files of a folder.
-pub(super) fn assert_shows(guide: &str, folder: &Folder) {
-    let text = fs::read_to_string(root().join(guide)).unwrap();
-    let blocks: Vec<_> = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
-        let shown = read_yaml(block).unwrap();
-        let is_there = |shown: &Value| folder.documents.iter().any(|document| is_somewhere_in(document, shown));
-        assert!(shown.iter().all(is_there), "{guide} shows what is not below {}:\n{block}", folder.path.display());
-    }
-}
-
-fn is_somewhere_in(whole: &Value, part: &Value) -> bool {
-    let mut inner: Box<dyn Iterator<Item = &Value>> = match whole {
-        Value::Object(members) => Box::new(members.values()),
-        Value::Array(items) => Box::new(items.iter()),
-        _ => Box::new([].iter()),
-    };
-    is_part(whole, part) || inner.any(|inner| is_somewhere_in(inner, part))
-}
-
-/// Objects may have more members, and lists more items, than what is shown of them.
-fn is_part(whole: &Value, part: &Value) -> bool {
-    match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => {
-            part.iter().all(|(name, part)| whole.get(name).is_some_and(|whole| is_part(whole, part)))
-        }
-        (Value::Array(whole), Value::Array(part)) => {
-            let mut whole = whole.iter();
-            part.iter().all(|part| whole.any(|whole| is_part(whole, part)))
-        }
-        (whole, part) => whole == part,
-    }
 }

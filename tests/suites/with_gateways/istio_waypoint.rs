@@ -5,14 +5,14 @@ mod translate;
 use serde_json::{Value, json};
 use translate::{Address, Service, waypoint};
 
-use super::istio::{
-    asked, assert_shows,
-    translate::Ports,
-    with_change,
+use super::{
+    Ports,
+    gateway_api::GROUP,
+    istio::asked,
     workloads::{Identity, Workloads},
 };
 use crate::support::{
-    documents::Folder,
+    documents::{Folder, for_usher},
     envoy::Envoy,
     http::{Request, Response},
     parts::{EnvoyProgram, envoys},
@@ -189,8 +189,7 @@ fn a_short_name_that_two_namespaces_want_is_not_decided() {
 fn a_policy_for_the_waypoint_is_for_all_services_behind_it() {
     let mut folder = Folder::read(FOLDER);
     let policy = folder.documents.iter_mut().find(|it| it["spec"]["action"] == "CUSTOM").unwrap();
-    policy["spec"]["targetRefs"] =
-        json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "httpbin-waypoint"}]);
+    policy["spec"]["targetRefs"] = json!([{"group": GROUP, "kind": "Gateway", "name": "httpbin-waypoint"}]);
     let Some(program) = envoys().first() else { return };
     let mesh = Ambient::start(program, &folder, &folder.for_usher());
     assert_eq!(mesh.post(&mesh.client, HOST, &[]).status, 200);
@@ -212,7 +211,7 @@ fn a_service_is_not_called_by_the_name_of_another() {
         "metadata": {"name": "echo", "namespace": "httpbin"},
         "spec": {"hosts": ["echo.httpbin.svc.cluster.local"], "hostAliases": "kubernetesService"},
     });
-    let config = format!("{}\n---\n{public}", folder.for_usher());
+    let config = for_usher(&[&folder.documents[..], &[public]].concat());
     for program in envoys() {
         for (folder, expected) in [(&folder, 403), (&unguarded, 200)] {
             let mesh = Ambient::start(program, folder, &config);
@@ -249,19 +248,18 @@ fn without_the_annotation_nobody_is_known() {
 #[test]
 fn the_connection_says_nothing_about_the_caller() {
     let folder = Folder::read(FOLDER);
-    let facts = with_change(&folder, "httpbin", |config| {
-        let source = json!({"json": {"properties": {"source": {"selector": "context.source"}}}});
-        config["spec"]["response"]["success"]["headers"]["x-facts"] = source;
-    });
-    let by_connection = with_change(&folder, "httpbin", |config| {
-        config["spec"]["authentication"]["workload"]["spiffe"]["trust"] = "connection".into();
-    });
+    let source = json!({"json": {"properties": {"source": {"selector": "context.source"}}}});
+    let mut facts = folder.clone();
+    facts.edit("AuthConfig", "httpbin")["spec"]["response"]["success"]["headers"]["x-facts"] = source;
+    let mut by_connection = folder.clone();
+    let workload = &mut by_connection.edit("AuthConfig", "httpbin")["spec"]["authentication"]["workload"];
+    workload["spiffe"]["trust"] = "connection".into();
     for program in envoys() {
         for (address, expected) in [
             (Address::OfCaller, json!({"SocketAddress": {"address": "127.0.0.1"}})),
             (Address::Internal, json!({"EnvoyInternalAddress": {}})),
         ] {
-            let mesh = Ambient::start_with(program, &folder, &facts, address);
+            let mesh = Ambient::start_with(program, &folder, &facts.for_usher(), address);
             let response = mesh.post(&mesh.client, HOST, &[]);
             assert_eq!(response.status, 200, "{}: {address:?}: {}", program.version, response.text());
             let seen = response.json();
@@ -272,7 +270,7 @@ fn the_connection_says_nothing_about_the_caller() {
             assert!(told[kind].is_object(), "{}: {address:?}: {facts}", program.version);
             assert_eq!(told[kind]["address"], expected["address"], "{}: {facts}", program.version);
 
-            mesh.usher.write("config.yaml", &by_connection);
+            mesh.usher.write("config.yaml", &by_connection.for_usher());
             until("nobody is known", || {
                 let response = mesh.post(&mesh.client, HOST, &[]);
                 let found = (response.status, response.header("x-ext-auth-reason"));
@@ -281,9 +279,4 @@ fn the_connection_says_nothing_about_the_caller() {
             });
         }
     }
-}
-
-#[test]
-fn the_guide_shows_what_is_there() {
-    assert_shows("docs/gateways/istio-waypoint.md", &Folder::read(FOLDER));
 }

@@ -1,6 +1,6 @@
 //! kgateway.
 
-mod guide;
+pub(super) mod guide;
 mod mutual_tls;
 mod objects;
 mod translate;
@@ -9,18 +9,18 @@ mod tutorial;
 
 use objects::Release;
 use serde_json::Value;
-use translate::{Ports, bootstrap};
+use translate::bootstrap;
 
-use crate::support::{
-    documents::Folder,
-    envoy::Envoy,
-    http::Response,
-    parts,
-    upstream::Upstream,
-    usher::Usher,
-};
+use super::Ports;
+use crate::support::{documents::Folder, envoy::Envoy, http::Response, parts, upstream::Upstream, usher::Usher};
 
 const FOLDER: &str = "deploy/gateways/kgateway";
+
+/// The `appProtocol` of Kubernetes itself for HTTP/2 without TLS.
+pub(super) const H2C: &str = "kubernetes.io/h2c";
+/// Each `appProtocol` that kgateway takes for HTTP/2. The name of the port means nothing to it.
+pub(super) const HTTP2: [&str; 4] = [H2C, "http2", "grpc", "grpc-web"];
+
 const ALLOW: (&str, &str) = ("x-ext-authz", "allow");
 const RECEIVED: &str = "x-ext-authz-check-received";
 
@@ -52,8 +52,10 @@ impl Gateway<'_> {
 }
 
 /// What is in the cluster: the manifests, and the Services that Usher's own manifests make.
-fn shipped() -> Vec<Value> {
-    [Folder::read(FOLDER).documents, Folder::read("deploy/kustomize/base").documents].concat()
+fn shipped() -> Folder {
+    let mut folder = Folder::read(FOLDER);
+    folder.documents.extend(Folder::read("deploy/kustomize/base").documents);
+    folder
 }
 
 fn start_usher() -> Usher {
@@ -61,12 +63,12 @@ fn start_usher() -> Usher {
 }
 
 /// With each version of Envoy, behind which is what the cluster has.
-fn through_each_envoy(objects: &[Value], usher: &Usher, test: impl Fn(&Gateway<'_>)) {
+fn through_each_envoy(objects: &Folder, usher: &Usher, test: impl Fn(&Gateway<'_>)) {
     through_each_envoy_with(objects, Release::Current, usher, |bootstrap| bootstrap, test);
 }
 
 fn through_each_envoy_with(
-    objects: &[Value],
+    objects: &Folder,
     release: Release,
     usher: &Usher,
     change: impl Fn(Value) -> Value,
@@ -74,25 +76,11 @@ fn through_each_envoy_with(
 ) {
     let upstream = Upstream::start();
     let ports = Ports { usher: usher.grpc_port(), upstream: upstream.port() };
-    let bootstrap = change(bootstrap(objects, release, ports).unwrap());
+    let bootstrap = change(bootstrap(&objects.documents, release, ports).unwrap());
     for program in parts::envoys() {
         eprintln!("Envoy {}", program.version);
         test(&Gateway { envoy: Envoy::launch(&program.path, &bootstrap), upstream: &upstream, usher });
     }
-}
-
-/// The one object of this kind with this name, to be changed.
-fn edit<'a>(objects: &'a mut [Value], kind: &str, name: &str) -> &'a mut Value {
-    let is_it = |object: &&mut Value| object["kind"] == kind && object["metadata"]["name"] == name;
-    objects.iter_mut().find(is_it).unwrap_or_else(|| panic!("no {kind} `{name}`"))
-}
-
-fn without(objects: Vec<Value>, kind: &str, name: &str) -> Vec<Value> {
-    let before = objects.len();
-    let is_it = |object: &Value| object["kind"] == kind && object["metadata"]["name"] == name;
-    let left: Vec<_> = objects.into_iter().filter(|object| !is_it(object)).collect();
-    assert_eq!(left.len(), before - 1, "{kind} `{name}`");
-    left
 }
 
 /// How many checks came to Usher: all, or those that an AuthConfig applied to.

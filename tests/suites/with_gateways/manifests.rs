@@ -28,7 +28,7 @@ use serde_json::Value;
 use reading::{Manifests, Reading};
 
 use crate::support::{
-    documents::Folder,
+    documents::{Folder, for_usher},
     workspace::{root, usher},
 };
 
@@ -69,6 +69,11 @@ impl Gateway {
     }
 }
 
+/// The names of the folders.
+pub(super) fn folders() -> impl Iterator<Item = &'static str> {
+    GATEWAYS.into_iter().map(|gateway| gateway.folder)
+}
+
 /// The objects of Usher that the manifests refer to.
 fn installed() -> Vec<Value> {
     let documents = Folder::read("deploy/kustomize/base").documents;
@@ -102,13 +107,10 @@ fn auth_configs_are_valid() {
     let folder = tempfile::tempdir().unwrap();
     for gateway in GATEWAYS {
         let documents = gateway.documents();
-        let of_usher: Vec<_> =
-            documents.iter().filter(|it| it["kind"] == "AuthConfig" || it["kind"] == "Secret").collect();
-        let configs = of_usher.iter().filter(|document| document["kind"] == "AuthConfig");
+        let configs = documents.iter().filter(|document| document["kind"] == "AuthConfig");
         assert!(configs.clone().count() > 0, "{} has no AuthConfig", gateway.folder);
         let file = folder.path().join("config.yaml");
-        let texts: Vec<_> = of_usher.iter().map(|document| document.to_string()).collect();
-        fs::write(&file, texts.join("\n---\n")).unwrap();
+        fs::write(&file, for_usher(&documents)).unwrap();
         let mut command = Command::new(usher());
         command.args(["validate", "--config"]).arg(&file);
         if configs.clone().any(|config| config["spec"].get("routes").is_some()) {

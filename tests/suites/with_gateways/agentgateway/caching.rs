@@ -4,8 +4,8 @@ use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{CLEANER, PLANNER, World, named};
-use crate::support::{http::Response, workspace::root};
+use super::{CLEANER, FOLDER, PLANNER, World, named};
+use crate::support::{documents::Folder, http::Response, workspace::root};
 
 const HOST: &str = "ai.example.com";
 
@@ -133,8 +133,8 @@ fn without_a_time_nothing_is_kept() {
 /// Claims know when they end: the time may also be such a point in time.
 #[test]
 fn a_token_can_be_kept_until_it_expires() {
-    const CONFIG: &str = "extauthz.until";
-    let world = with_cache(|cache| cache["ttl"] = json!(CONFIG));
+    const TTL: &str = "extauthz.until";
+    let world = with_cache(|cache| cache["ttl"] = json!(TTL));
     world.usher.write("config.yaml", &until_it_expires());
     let token = fs::read_to_string(root().join("deploy/examples/quickstart/ann.jwt")).unwrap();
     let token = format!("Bearer {}", token.trim());
@@ -151,13 +151,11 @@ fn a_token_can_be_kept_until_it_expires() {
     assert_eq!(world.calls("models"), before + 1);
 }
 
-/// The AuthConfig `models`, with the expiry of the token in the place of a time.
+/// The AuthConfigs, `models` with the expiry of the token in the place of a time.
 fn until_it_expires() -> String {
-    let folder = crate::support::documents::Folder::read(super::FOLDER);
-    let mut config = folder.one("AuthConfig", "models").clone();
-    let success = &mut config["spec"]["response"]["success"];
+    let mut folder = Folder::read(FOLDER);
+    let success = &mut folder.edit("AuthConfig", "models")["spec"]["response"]["success"];
     success["dynamicMetadata"] = json!({"until": {"plain": {"selector": "auth.identity.exp"}}});
     success["responseHeaders"] = json!({"x-kept": {"plain": {"value": "true"}}});
-    let secrets = folder.of_kind("Secret").map(Value::to_string);
-    secrets.chain([config.to_string()]).collect::<Vec<_>>().join("\n---\n")
+    folder.for_usher()
 }

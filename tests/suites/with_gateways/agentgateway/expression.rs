@@ -10,6 +10,7 @@ use cel::{Context, Program, Value as Cel, extractors::This, objects::Key};
 use serde_json::{Value, json};
 
 use super::request::Request;
+use crate::with_gateways::units::duration;
 
 /// An expression that can be parsed.
 pub(super) struct Expression {
@@ -39,7 +40,7 @@ impl Expression {
 
     /// A duration as it stands, such as `5m`, or else an expression.
     pub(super) fn time(source: &str) -> Self {
-        match super::units::duration(source) {
+        match duration(source) {
             Some(_) => Self::new(&format!("duration({source:?})")),
             None => Self::new(source),
         }

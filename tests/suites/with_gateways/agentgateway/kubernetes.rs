@@ -11,16 +11,16 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(super) use objects::{BackendHttp, CacheSpec};
-use objects::{
-    BackendReference, ConditionalExtAuth, ExtAuth, FailureModeName, GatewaySpec, Inheritance, Object, ParentReference,
-    Phase, PolicySpec, RouteMatch, RouteSpec, TargetReference,
-};
+use objects::{ConditionalExtAuth, ExtAuth, FailureModeName, Inheritance, Phase, PolicySpec};
 
 use super::{
     cache::{Cache, Clock},
     expression::Expression,
     ext_authz::{BodyOptions, Checks, ExtAuthz, FailureMode},
     proxy::{Configuration, Path, Route},
+};
+use crate::with_gateways::gateway_api::{
+    BackendRef, GROUP, GatewaySpec, HttpRouteSpec, Object, PathMatch, PathMatchType, TargetRef, V1,
 };
 
 /// A cluster with one gateway, and the loopback ports of what runs in it.
@@ -35,8 +35,8 @@ pub(super) struct Cluster<'a> {
 impl Cluster<'_> {
     /// The configuration that the gateway is given.
     pub(super) fn configuration(&self) -> Configuration {
-        let policies: Vec<Object<PolicySpec>> = self.of_kind("AgentgatewayPolicy", "agentgateway.dev/v1alpha1");
-        let gateways: Vec<Object<GatewaySpec>> = self.of_kind("Gateway", "gateway.networking.k8s.io/v1");
+        let policies = self.policies();
+        let gateways: Vec<Object<GatewaySpec>> = self.of_kind("Gateway", V1);
         let [gateway] = gateways.as_slice() else { panic!("there are {} gateways", gateways.len()) };
         assert_eq!(gateway.spec.gateway_class_name, "agentgateway");
         assert!(gateway.spec.listeners.iter().all(|listener| listener.protocol == "HTTP" && listener.port > 0));
@@ -46,30 +46,29 @@ impl Cluster<'_> {
 
         let on_gateway = |phase: Phase| -> Vec<_> {
             let here = policies.iter().filter(|policy| policy.metadata.namespace == gateway.metadata.namespace);
-            let targets = |policy: &&Object<PolicySpec>| {
-                policy.spec.targets(GATEWAY_API, "Gateway", &gateway.metadata.name, None)
-            };
+            let targets =
+                |policy: &&Object<PolicySpec>| policy.spec.targets(GROUP, "Gateway", &gateway.metadata.name, None);
             here.filter(targets).filter(|policy| policy.spec.phase() == phase).collect()
         };
         let before_routing = on_gateway(Phase::PreRouting);
         assert!(before_routing.len() <= 1, "of several policies of one phase and place one wins: do not ship that");
         let shared = on_gateway(Phase::PostRouting);
 
-        let routes: Vec<Object<RouteSpec>> = self.of_kind("HTTPRoute", "gateway.networking.k8s.io/v1");
+        let routes: Vec<Object<HttpRouteSpec>> = self.of_kind("HTTPRoute", V1);
         let routes = routes.iter().flat_map(|route| {
             let namespace = &route.metadata.namespace;
-            let parent = |parent: &ParentReference| {
-                let parent_namespace = parent.namespace.as_ref().unwrap_or(namespace);
-                parent.name == gateway.metadata.name && *parent_namespace == gateway.metadata.namespace
-            };
-            assert!(route.spec.parent_refs.iter().any(parent), "{} is attached to no gateway", route.metadata.name);
+            let mut listeners = gateway.spec.listeners.iter();
+            let is_admitted = listeners.any(|listener| listener.admits(namespace, &gateway.metadata.namespace));
+            let is_attached = route.has_parent(&gateway.metadata) && is_admitted;
+            assert!(is_attached, "{} is attached to no gateway", route.metadata.name);
+            assert!(route.spec.is_for_any_host(), "host names are not translated");
             let policies = &policies;
             let shared = &shared;
             route.spec.rules.iter().map(move |rule| {
                 let own = |section: Option<&str>| {
                     let here = policies.iter().filter(|policy| policy.metadata.namespace == *namespace);
                     let targets = move |policy: &&Object<PolicySpec>| {
-                        policy.spec.targets(GATEWAY_API, "HTTPRoute", &route.metadata.name, section)
+                        policy.spec.targets(GROUP, "HTTPRoute", &route.metadata.name, section)
                     };
                     here.filter(targets).collect::<Vec<_>>()
                 };
@@ -80,7 +79,7 @@ impl Cluster<'_> {
                 let upstream = self.service(backend, namespace);
                 Route {
                     name: route.metadata.name.clone(),
-                    matches: rule.matches.iter().map(RouteMatch::path).collect(),
+                    matches: rule.paths().iter().map(path).collect(),
                     checks: self.effective(&applicable),
                     upstream: upstream.unwrap_or_else(|| panic!("no Service {backend:?}")),
                 }
@@ -144,30 +143,26 @@ impl Cluster<'_> {
         }
     }
 
-    fn service(&self, reference: &BackendReference, namespace: &str) -> Option<u16> {
-        assert!(reference.kind.as_deref().is_none_or(|kind| kind == "Service"), "{reference:?}");
-        assert!(reference.group.as_deref().is_none_or(str::is_empty), "{reference:?}");
-        let name = reference.full_name(namespace);
+    fn service(&self, reference: &BackendRef, namespace: &str) -> Option<u16> {
+        let namespace = reference.namespace.as_deref().unwrap_or(namespace);
+        let name = format!("{namespace}/{}:{}", reference.name, reference.port);
         self.services.iter().find(|(service, _)| *service == name).map(|(_, port)| *port)
     }
 
     /// Of a policy that is attached to the Service.
-    fn deadline(&self, reference: &BackendReference, namespace: &str) -> Option<Duration> {
+    fn deadline(&self, reference: &BackendRef, namespace: &str) -> Option<Duration> {
         let namespace = reference.namespace.as_deref().unwrap_or(namespace);
-        let policies: Vec<Object<PolicySpec>> = self.of_kind("AgentgatewayPolicy", "agentgateway.dev/v1alpha1");
-        let policies = policies.into_iter().filter(|policy| policy.metadata.namespace == namespace);
+        let policies = self.policies().into_iter().filter(|policy| policy.metadata.namespace == namespace);
         let mut attached = policies.filter(|policy| policy.spec.targets("", "Service", &reference.name, None));
         attached.find_map(|policy| policy.spec.backend?.http?.request_timeout)
     }
 
-    fn of_kind<T: DeserializeOwned>(&self, kind: &str, version: &str) -> Vec<Object<T>> {
-        let read = |document: &Value| {
-            let object: Object<T> = serde_json::from_value(document.clone())
-                .unwrap_or_else(|error| panic!("{kind} {}: {error}", document["metadata"]["name"]));
-            assert_eq!((object.kind.as_str(), object.api_version.as_str()), (kind, version));
-            object
-        };
-        self.documents.iter().filter(|document| document["kind"] == kind).map(read).collect()
+    fn policies(&self) -> Vec<Object<PolicySpec>> {
+        self.of_kind("AgentgatewayPolicy", "agentgateway.dev/v1alpha1")
+    }
+
+    fn of_kind<S: DeserializeOwned>(&self, kind: &str, version: &str) -> Vec<Object<S>> {
+        Object::in_namespaces(self.documents, kind, version).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -179,17 +174,9 @@ impl CacheSpec {
     }
 }
 
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
-
 impl PolicySpec {
     fn targets(&self, group: &str, kind: &str, name: &str, section: Option<&str>) -> bool {
-        let is_target = |target: &TargetReference| {
-            target.group == group
-                && target.kind == kind
-                && target.name == name
-                && target.section_name.as_deref() == section
-        };
-        self.target_refs.iter().any(is_target)
+        self.target_refs.iter().any(|target| target.names(group, kind, name, section))
     }
 
     fn phase(&self) -> Phase {
@@ -200,9 +187,9 @@ impl PolicySpec {
     fn validate(&self) {
         let kinds: Vec<_> = self.target_refs.iter().map(|target| target.kind.as_str()).collect();
         assert!(!kinds.is_empty() && kinds.windows(2).all(|pair| pair[0] == pair[1]), "targets of one kind: {kinds:?}");
-        let is_known = |target: &TargetReference| match target.kind.as_str() {
+        let is_known = |target: &TargetRef| match target.kind.as_str() {
             "Service" => target.group.is_empty(),
-            "Gateway" | "HTTPRoute" | "GRPCRoute" | "ListenerSet" => target.group == GATEWAY_API,
+            "Gateway" | "HTTPRoute" | "GRPCRoute" | "ListenerSet" => target.group == GROUP,
             _ => false,
         };
         assert!(self.target_refs.iter().all(is_known), "{:?}", self.target_refs);
@@ -229,19 +216,9 @@ impl ExtAuth {
     }
 }
 
-impl BackendReference {
-    fn full_name(&self, namespace: &str) -> String {
-        format!("{}/{}:{}", self.namespace.as_deref().unwrap_or(namespace), self.name, self.port)
-    }
-}
-
-impl RouteMatch {
-    fn path(&self) -> Path {
-        let value = self.path.value.clone();
-        match self.path.kind.as_str() {
-            "Exact" => Path::Exact(value),
-            "PathPrefix" => Path::Prefix(value),
-            other => panic!("`{other}` is not translated"),
-        }
+fn path(path: &PathMatch) -> Path {
+    match path.r#type {
+        PathMatchType::Exact => Path::Exact(path.value.clone()),
+        PathMatchType::PathPrefix => Path::Prefix(path.value.clone()),
     }
 }

@@ -10,8 +10,8 @@ use super::{
     proxy::{Configuration, Path, Proxy, Route},
 };
 use crate::support::{
-    documents::Folder,
-    envoy::{Envoy, access_log, cluster, h2_cluster, loopback},
+    documents::{Folder, for_usher},
+    envoy::{Envoy, access_log, cluster, h2_cluster, loopback, router},
     http::{Request, Response},
     parts,
     upstream::Upstream,
@@ -28,7 +28,7 @@ struct Pair {
 
 /// What a client got, and whether the upstream was reached.
 #[derive(Debug, PartialEq)]
-struct Result {
+struct Fate {
     status: u16,
     passed: bool,
 }
@@ -54,14 +54,14 @@ impl Pair {
     }
 
     /// What becomes of a request: with Envoy, and with this gateway.
-    fn compare(&self, request: Request<'_>) -> [Result; 2] {
-        let result = |response: Response, before: usize, upstream: &Upstream| Result {
+    fn compare(&self, request: Request<'_>) -> [Fate; 2] {
+        let fate = |response: Response, before: usize, upstream: &Upstream| Fate {
             status: response.status,
             passed: upstream.requests() > before,
         };
         let before = [self.envoy.1.requests(), self.proxy.1.requests()];
-        let envoy = result(self.envoy.0.send(request).unwrap(), before[0], &self.envoy.1);
-        let proxy = result(self.proxy.0.send(request), before[1], &self.proxy.1);
+        let envoy = fate(self.envoy.0.send(request).unwrap(), before[0], &self.envoy.1);
+        let proxy = fate(self.proxy.0.send(request), before[1], &self.proxy.1);
         assert!(!proxy.passed || envoy.passed, "{}: {proxy:?} here, {envoy:?} with Envoy: {request:?}", self.version);
         [envoy, proxy]
     }
@@ -103,10 +103,7 @@ fn bootstrap(usher: u16, upstream: u16, hosts: &[(&str, &str)]) -> Value {
                 "with_request_body": {"max_request_bytes": BODY_LIMIT, "allow_partial_message": true},
             },
         },
-        {
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-        },
+        router(),
     ]);
     let manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -193,8 +190,8 @@ fn verdicts() -> Vec<(String, u16, Value)> {
 #[test]
 fn no_kind_of_verdict_passes_here_and_not_there() {
     let verdicts = verdicts();
-    let configs = verdicts.iter().map(|(name, _, spec)| config(name, spec.clone()).to_string());
-    let configs = configs.collect::<Vec<_>>().join("\n---\n");
+    let configs = verdicts.iter().map(|(name, _, spec)| config(name, spec.clone()));
+    let configs = for_usher(&configs.collect::<Vec<_>>());
     for flags in [&[][..], &["--error-response"]] {
         let usher = Usher::start_with(&configs, flags);
         for pair in Pair::all(&usher, &[]) {

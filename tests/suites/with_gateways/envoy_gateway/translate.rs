@@ -10,34 +10,22 @@ use serde_json::{Map, Value, json};
 use crate::{
     support::{
         documents::Folder,
-        envoy::{access_log, cluster, h2_cluster, loopback},
+        envoy::{access_log, cluster, h2_cluster, loopback, router},
     },
-    with_gateways::istio::{
-        gateway_api::{BackendRef, GROUP, GatewaySpec, HttpRouteSpec, Object, PathMatch, ReferenceGrantSpec, Rule, V1},
-        translate::Ports,
+    with_gateways::{
+        Ports,
+        gateway_api::{
+            BackendRef, GROUP, GatewayClassSpec, GatewaySpec, HttpRouteSpec, Object, PathMatch, ReferenceGrantSpec,
+            Rule, TargetRef, V1, V1BETA1,
+        },
     },
 };
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct GatewayClassSpec {
-    controller_name: String,
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SecurityPolicySpec {
     target_refs: Vec<TargetRef>,
     ext_auth: Option<ExtAuth>,
-}
-
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct TargetRef {
-    group: String,
-    kind: String,
-    name: String,
-    section_name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +83,7 @@ pub(super) fn translate(folder: &Folder, gateway: &str, ports: Ports) -> Value {
 
     let mut hosts = BTreeMap::<&str, Vec<(PathMatch, Value)>>::new();
     for route in objects.attached() {
-        for host in &route.spec.hostnames {
+        for host in route.spec.hostnames() {
             let routes = hosts.entry(host).or_default();
             for (number, rule) in route.spec.rules.iter().enumerate() {
                 for (match_number, path) in rule.paths().into_iter().enumerate() {
@@ -120,13 +108,9 @@ pub(super) fn translate(folder: &Folder, gateway: &str, ports: Ports) -> Value {
 
     let asking: Vec<_> = objects.policies.iter().filter_map(|it| Some((it, it.spec.ext_auth.as_ref()?))).collect();
     let mut http_filters: Vec<_> = asking.iter().map(|(policy, settings)| policy.filter(settings)).collect();
-    http_filters.push(json!({
-        "name": "envoy.filters.http.router",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-            "suppress_envoy_headers": true,
-        },
-    }));
+    let mut router = router();
+    router["typed_config"]["suppress_envoy_headers"] = true.into();
+    http_filters.push(router);
     let manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         // In place of `http-10080`, where counters are looked for.
@@ -175,7 +159,7 @@ impl Objects {
             gateway,
             routes: Object::read_all(folder, "HTTPRoute", V1),
             policies: Object::read_all(folder, "SecurityPolicy", "gateway.envoyproxy.io/v1alpha1"),
-            grants: Object::read_all(folder, "ReferenceGrant", "gateway.networking.k8s.io/v1beta1"),
+            grants: Object::read_all(folder, "ReferenceGrant", V1BETA1),
         }
     }
 
@@ -192,13 +176,9 @@ impl Objects {
     fn policy(&self, route: &HttpRoute, rule: &Rule) -> Option<&SecurityPolicy> {
         let gateway = &self.gateway.metadata;
         let of = |kind: &str, name: &str, namespace: &str, section: Option<&str>| {
-            let target = TargetRef {
-                group: GROUP.into(),
-                kind: kind.into(),
-                name: name.into(),
-                section_name: section.map(Into::into),
-            };
-            self.policies.iter().find(|it| it.metadata.namespace == namespace && it.spec.target_refs.contains(&target))
+            let here = self.policies.iter().filter(|it| it.metadata.namespace == namespace);
+            let is_target = |target: &TargetRef| target.names(GROUP, kind, name, section);
+            here.into_iter().find(|it| it.spec.target_refs.iter().any(is_target))
         };
         let (name, namespace) = (&route.metadata.name, &route.metadata.namespace);
         let of_rule = rule.name.as_deref().and_then(|rule| of("HTTPRoute", name, namespace, Some(rule)));
@@ -210,6 +190,7 @@ impl Objects {
     fn route(&self, route: &HttpRoute, rule: &Rule, path: &PathMatch, name: &str) -> Value {
         let (namespace, own_name) = (&route.metadata.namespace, &route.metadata.name);
         let annotations: Vec<_> = route.metadata.annotations.iter().collect();
+        rule.assert_backends_are_near();
         let mut envoy_route = json!({
             "name": format!("httproute/{namespace}/{own_name}/{name}"),
             "match": path.to_envoy(),

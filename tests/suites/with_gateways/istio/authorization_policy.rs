@@ -10,10 +10,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::gateway_api::Object;
-use crate::support::{
-    documents::Folder,
-    envoy::{cluster, h2_cluster},
+use crate::{
+    support::{
+        documents::Folder,
+        envoy::{cluster, h2_cluster},
+    },
+    with_gateways::gateway_api::Object,
 };
 
 /// The object that `istioctl` reads. Of the settings of the mesh, only what concerns us.

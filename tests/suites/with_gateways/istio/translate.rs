@@ -4,22 +4,18 @@ use std::cmp::Reverse;
 
 use serde_json::{Value, json};
 
-use super::{
-    authorization_policy::{AuthorizationPolicy, Mesh, filters},
-    gateway_api::{GROUP, GatewaySpec, HttpRouteSpec, Object, PathMatch, V1},
-    workloads::{Identity, Workloads},
+use super::authorization_policy::{AuthorizationPolicy, Mesh, filters};
+use crate::{
+    support::{
+        documents::Folder,
+        envoy::{access_log, cluster, loopback, router},
+    },
+    with_gateways::{
+        Ports,
+        gateway_api::{GROUP, GatewaySpec, HttpRouteSpec, Object, PathMatch, Rule, V1},
+        workloads::{Identity, Workloads},
+    },
 };
-use crate::support::{
-    documents::Folder,
-    envoy::{access_log, cluster, loopback},
-};
-
-/// The ports of the processes behind an Envoy.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::with_gateways) struct Ports {
-    pub(in crate::with_gateways) usher: u16,
-    pub(in crate::with_gateways) upstream: u16,
-}
 
 /// The ingress gateway that this Gateway of a folder asks for. With TLS, where it has a certificate and asks clients for theirs.
 pub(super) fn ingress(folder: &Folder, gateway: &str, ports: Ports, tls: Option<(&Workloads, &Identity)>) -> Value {
@@ -34,8 +30,9 @@ pub(super) fn ingress(folder: &Folder, gateway: &str, ports: Ports, tls: Option<
         route.has_parent(&gateway.metadata) && listener.admits(&route.metadata.namespace, &gateway.metadata.namespace)
     });
     let hosts: Vec<_> = routes
-        .flat_map(|route| route.spec.hostnames.iter().map(move |host| (host, route)))
+        .flat_map(|route| route.spec.hostnames().iter().map(move |host| (host, route)))
         .map(|(host, route)| {
+            route.spec.rules.iter().for_each(Rule::assert_backends_are_near);
             let mut paths: Vec<_> = route.spec.rules.iter().flat_map(|rule| rule.paths()).collect();
             paths.sort_by_key(|path| Reverse(path.precedence()));
             let to_upstream = |path: &PathMatch| json!({"match": path.to_envoy(), "route": {"cluster": "upstream"}});
@@ -117,13 +114,6 @@ pub(in crate::with_gateways) fn service_routes(port: u16) -> Value {
             "domains": ["*"],
             "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}],
         }],
-    })
-}
-
-pub(in crate::with_gateways) fn router() -> Value {
-    json!({
-        "name": "envoy.filters.http.router",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
     })
 }
 

@@ -11,12 +11,15 @@ use serde_json::{Value, json};
 use crate::{
     support::{
         documents::Folder,
-        envoy::{cluster, loopback},
+        envoy::{cluster, loopback, router},
     },
-    with_gateways::istio::{
-        authorization_policy::{AuthorizationPolicy, Mesh, filters},
+    with_gateways::{
+        Ports,
         gateway_api::{GROUP, GatewaySpec, Metadata, Object, V1},
-        translate::{Ports, connection_manager, router, service_routes},
+        istio::{
+            authorization_policy::{AuthorizationPolicy, Mesh, filters},
+            translate::{connection_manager, service_routes},
+        },
         workloads::{Identity, Workloads},
     },
 };

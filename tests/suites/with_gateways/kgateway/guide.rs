@@ -8,10 +8,8 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    ALLOW, FOLDER, Gateway, RECEIVED, Release, bearer, checks, edit, fits, shipped, start_usher, through_each_envoy,
-    through_each_envoy_with, tokens,
-    translate::{Ports, bootstrap},
-    without,
+    ALLOW, FOLDER, Gateway, H2C, Ports, RECEIVED, Release, bearer, checks, fits, shipped, start_usher,
+    through_each_envoy, through_each_envoy_with, tokens, translate::bootstrap,
 };
 use crate::support::{documents::Folder, envoy::Envoy, http::Request, parts, upstream::Upstream};
 
@@ -19,7 +17,8 @@ const BODY: &str = "denied by ext_authz for not found header `x-ext-authz: allow
 
 #[test]
 fn without_policies_nothing_is_checked() {
-    let objects: Vec<_> = shipped().into_iter().filter(|object| object["kind"] != "TrafficPolicy").collect();
+    let mut objects = shipped();
+    objects.documents.retain(|object| object["kind"] != "TrafficPolicy");
     let usher = start_usher();
     through_each_envoy(&objects, &usher, |gateway| {
         assert_eq!(gateway.get("www.example.com", "/headers", &[]).status, 200);
@@ -83,11 +82,11 @@ fn a_route_that_is_exempt_is_not_checked() {
     let usher = start_usher();
     let test = |gateway: &Gateway<'_>| {
         let before = checks(gateway.usher, None);
-        for target in ["/status/200", "/status"] {
+        for target in ["/status/200", "/status/200?a=1"] {
             assert_eq!(gateway.get("www.example.com", target, &[]).status, 200, "{target}");
         }
         assert_eq!(checks(gateway.usher, None), before, "no check reached Usher");
-        for target in ["/statuses", "/headers", "/headers/../status/../headers"] {
+        for target in ["/status", "/status/200/", "/status/200/..%2f..%2fheaders"] {
             assert_eq!(gateway.get("www.example.com", target, &[]).status, 403, "{target}");
         }
         assert_eq!(checks(gateway.usher, None), before + 3.0);
@@ -96,9 +95,9 @@ fn a_route_that_is_exempt_is_not_checked() {
     through_each_envoy(&objects, &usher, test);
 
     // The spelling of kgateway 2.0, which later ones refuse.
-    let policy = &mut edit(&mut objects, "TrafficPolicy", "httpbin-status-is-open")["spec"]["extAuth"];
+    let policy = &mut objects.edit("TrafficPolicy", "httpbin-status-is-open")["spec"]["extAuth"];
     *policy = json!({"enablement": "DisableAll"});
-    let refusal = bootstrap(&objects, Release::Current, Ports { usher: 1, upstream: 2 }).unwrap_err();
+    let refusal = bootstrap(&objects.documents, Release::Current, Ports { usher: 1, upstream: 2 }).unwrap_err();
     assert!(refusal.contains("unknown field `enablement`"), "{refusal}");
     through_each_envoy_with(&objects, Release::Old, &usher, |bootstrap| bootstrap, test);
 }
@@ -106,8 +105,8 @@ fn a_route_that_is_exempt_is_not_checked() {
 #[test]
 fn without_the_mark_of_http2_all_are_refused_and_usher_says_why() {
     let mut objects = shipped();
-    let port = &mut edit(&mut objects, "Service", "usher-authorization")["spec"]["ports"][0];
-    assert_eq!(port.as_object_mut().unwrap().remove("appProtocol"), Some(json!("kubernetes.io/h2c")));
+    let port = &mut objects.edit("Service", "usher-authorization")["spec"]["ports"][0];
+    assert_eq!(port.as_object_mut().unwrap().remove("appProtocol"), Some(json!(H2C)));
     let usher = start_usher();
     through_each_envoy(&objects, &usher, |gateway| {
         let passed = gateway.upstream.requests();
@@ -125,12 +124,17 @@ fn without_the_mark_of_http2_all_are_refused_and_usher_says_why() {
     }
 }
 
+/// What the guide puts into a GatewayExtension for the second Service.
+pub(in crate::with_gateways) fn through_second_service() -> Value {
+    json!({"backendRef": {"name": "authorino-h2c", "namespace": "authorino", "port": 50051}})
+}
+
 /// The Service that is made beside the one of the Authorino Operator, which lacks the mark.
 #[test]
 fn a_second_service_has_the_mark() {
     let mut objects = shipped();
-    let extension = &mut edit(&mut objects, "GatewayExtension", "usher")["spec"]["extAuth"]["grpcService"];
-    extension["backendRef"] = json!({"name": "authorino-h2c", "namespace": "authorino", "port": 50051});
+    let extension = &mut objects.edit("GatewayExtension", "usher")["spec"]["extAuth"]["grpcService"];
+    extension["backendRef"] = through_second_service()["backendRef"].take();
     let usher = start_usher();
     through_each_envoy(&objects, &usher, |gateway| {
         assert_eq!(gateway.get("www.example.com", "/headers", &[ALLOW]).status, 200);
@@ -199,7 +203,7 @@ fn while_usher_is_down_only_exempt_routes_answer() {
     let mut usher = start_usher();
     let upstream = Upstream::start();
     let ports = Ports { usher: usher.grpc_port(), upstream: upstream.port() };
-    let bootstrap = bootstrap(&shipped(), Release::Current, ports).unwrap();
+    let bootstrap = bootstrap(&shipped().documents, Release::Current, ports).unwrap();
     let launch = |program: &parts::EnvoyProgram| Envoy::launch(&program.path, &bootstrap);
     let envoys: Vec<_> = parts::envoys().iter().map(launch).collect();
     for envoy in &envoys {
@@ -219,10 +223,10 @@ fn without_a_timeout_of_its_own_an_extension_waits_for_200_milliseconds() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let ports = Ports { usher: silent.local_addr().unwrap().port(), upstream: 1 };
     let mut defaults = shipped();
-    let provider = &mut edit(&mut defaults, "GatewayExtension", "usher")["spec"]["extAuth"];
+    let provider = &mut defaults.edit("GatewayExtension", "usher")["spec"]["extAuth"];
     *provider = json!({"grpcService": {"backendRef": provider["grpcService"]["backendRef"]}});
     for (objects, status, at_least) in [(shipped(), 503, 900), (defaults, 403, 150)] {
-        let bootstrap = bootstrap(&objects, Release::Current, ports).unwrap();
+        let bootstrap = bootstrap(&objects.documents, Release::Current, ports).unwrap();
         for program in parts::envoys() {
             let envoy = Envoy::launch(&program.path, &bootstrap);
             let started = Instant::now();
@@ -236,10 +240,10 @@ fn without_a_timeout_of_its_own_an_extension_waits_for_200_milliseconds() {
 #[test]
 fn bodies_and_context_extensions_are_told() {
     let mut objects = shipped();
-    let policy = edit(&mut objects, "TrafficPolicy", "usher");
+    let policy = objects.edit("TrafficPolicy", "usher");
     policy["spec"]["extAuth"]["withRequestBody"] = json!({"maxRequestBytes": 16});
     policy["spec"]["extAuth"]["contextExtensions"] = json!({"team": "blue"});
-    let policy = edit(&mut objects, "TrafficPolicy", "tokens");
+    let policy = objects.edit("TrafficPolicy", "tokens");
     policy["spec"]["extAuth"]["contextExtensions"] = json!({"host": "nobodys.authconfig.internal"});
     let usher = start_usher();
     through_each_envoy(&objects, &usher, |gateway| {
@@ -265,7 +269,7 @@ fn bodies_and_context_extensions_are_told() {
 #[test]
 fn a_route_whose_service_may_not_be_referred_to_is_closed() {
     let usher = start_usher();
-    let objects = without(shipped(), "ReferenceGrant", "httpbin-asks-usher");
+    let objects = shipped().without("ReferenceGrant", "httpbin-asks-usher");
     through_each_envoy(&objects, &usher, |gateway| {
         let bob = bearer(tokens::BOB);
         let response = gateway.get("both.example.com", "/get", &[ALLOW, ("authorization", &bob)]);
@@ -273,8 +277,8 @@ fn a_route_whose_service_may_not_be_referred_to_is_closed() {
         assert!(response.text().starts_with("invalid route configuration"), "{}", response.text());
         assert_eq!(gateway.get("www.example.com", "/get", &[ALLOW]).status, 200);
     });
-    let objects = without(shipped(), "ReferenceGrant", "kgateway-asks-usher");
-    let refusal = bootstrap(&objects, Release::Current, Ports { usher: 1, upstream: 2 }).unwrap_err();
+    let objects = shipped().without("ReferenceGrant", "kgateway-asks-usher");
+    let refusal = bootstrap(&objects.documents, Release::Current, Ports { usher: 1, upstream: 2 }).unwrap_err();
     assert_eq!(refusal, "missing reference grant");
 }
 
@@ -284,13 +288,15 @@ fn policies_may_refer_to_extensions_of_other_namespaces() {
     let folder = Folder::read(FOLDER);
     let mut references = 0;
     for policy in folder.of_kind("TrafficPolicy") {
-        let (from, to) = (&policy["metadata"]["namespace"], &policy["spec"]["extAuth"]["extensionRef"]["namespace"]);
+        let extension = &policy["spec"]["extAuth"]["extensionRef"];
+        let (from, to) = (&policy["metadata"]["namespace"], &extension["namespace"]);
         if to.is_null() || to == from {
             continue;
         }
         references += 1;
         let from = json!([{"group": "gateway.kgateway.dev", "kind": "TrafficPolicy", "namespace": from}]);
-        let extensions = json!([{"group": "gateway.kgateway.dev", "kind": "GatewayExtension"}]);
+        let extensions =
+            json!([{"group": "gateway.kgateway.dev", "kind": "GatewayExtension", "name": extension["name"]}]);
         let is_granted = |grant: &Value| {
             grant["metadata"]["namespace"] == *to && grant["spec"]["from"] == from && grant["spec"]["to"] == extensions
         };

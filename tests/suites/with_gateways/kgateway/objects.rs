@@ -3,8 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::Value;
+
+use crate::with_gateways::gateway_api::{
+    BackendRef, GatewaySpec, HttpRouteSpec, Object, ReferenceGrantSpec, TargetRef, V1, V1BETA1,
+};
+
+const KGATEWAY: &str = "gateway.kgateway.dev/v1alpha1";
 
 /// The versions of the API of TrafficPolicy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,138 +36,24 @@ impl Cluster {
     /// # Errors
     /// The first thing that an API server would refuse.
     pub(super) fn read(objects: &[Value], release: Release) -> Result<Self, String> {
+        let of_old = |policy: Object<OldTrafficPolicySpec>| {
+            policy.map(|old| TrafficPolicySpec { target_refs: old.target_refs, ext_auth: old.ext_auth.into() })
+        };
         let policies = match release {
-            Release::Current => of_kind(objects, "gateway.kgateway.dev/v1alpha1", "TrafficPolicy")?,
-            Release::Old => of_kind::<OldTrafficPolicySpec>(objects, "gateway.kgateway.dev/v1alpha1", "TrafficPolicy")?
-                .into_iter()
-                .map(|Object { _api_version, _kind, metadata, spec }| {
-                    let spec = TrafficPolicySpec { target_refs: spec.target_refs, ext_auth: spec.ext_auth.into() };
-                    Object { _api_version, _kind, metadata, spec }
-                })
-                .collect(),
+            Release::Current => Object::in_namespaces(objects, "TrafficPolicy", KGATEWAY)?,
+            Release::Old => {
+                Object::in_namespaces(objects, "TrafficPolicy", KGATEWAY)?.into_iter().map(of_old).collect()
+            }
         };
         Ok(Self {
-            gateways: of_kind(objects, "gateway.networking.k8s.io/v1", "Gateway")?,
-            routes: of_kind(objects, "gateway.networking.k8s.io/v1", "HTTPRoute")?,
-            extensions: of_kind(objects, "gateway.kgateway.dev/v1alpha1", "GatewayExtension")?,
+            gateways: Object::in_namespaces(objects, "Gateway", V1)?,
+            routes: Object::in_namespaces(objects, "HTTPRoute", V1)?,
+            extensions: Object::in_namespaces(objects, "GatewayExtension", KGATEWAY)?,
             policies,
-            grants: of_kind(objects, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant")?,
-            services: of_kind(objects, "v1", "Service")?,
+            grants: Object::in_namespaces(objects, "ReferenceGrant", V1BETA1)?,
+            services: Object::in_namespaces(objects, "Service", "v1")?,
         })
     }
-}
-
-fn of_kind<Spec: DeserializeOwned>(
-    objects: &[Value],
-    api_version: &str,
-    kind: &str,
-) -> Result<Vec<Object<Spec>>, String> {
-    let objects = objects.iter().filter(|object| object["kind"] == kind);
-    let read = |object: &Value| {
-        let name = &object["metadata"]["name"];
-        if object["apiVersion"] != api_version {
-            return Err(format!("{kind} {name}: no matches for {} in {}", kind, object["apiVersion"]));
-        }
-        serde_json::from_value(object.clone()).map_err(|error| format!("{kind} {name}: {error}"))
-    };
-    objects.map(read).collect()
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Object<Spec> {
-    #[serde(rename = "apiVersion")]
-    _api_version: String,
-    #[serde(rename = "kind")]
-    _kind: String,
-    pub(super) metadata: Metadata,
-    pub(super) spec: Spec,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    pub(super) namespace: String,
-    #[serde(default)]
-    pub(super) annotations: BTreeMap<String, String>,
-    #[serde(default, rename = "labels")]
-    _labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct GatewaySpec {
-    pub(super) gateway_class_name: String,
-    pub(super) listeners: Vec<Listener>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Listener {
-    pub(super) name: String,
-    pub(super) port: u16,
-    pub(super) protocol: String,
-    #[serde(rename = "allowedRoutes")]
-    _allowed_routes: AllowedRoutes,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct AllowedRoutes {
-    #[serde(rename = "namespaces")]
-    _namespaces: RouteNamespaces,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RouteNamespaces {
-    #[serde(rename = "from")]
-    _from: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct HttpRouteSpec {
-    pub(super) parent_refs: Vec<ParentRef>,
-    pub(super) hostnames: Vec<String>,
-    pub(super) rules: Vec<Rule>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ParentRef {
-    pub(super) name: String,
-    pub(super) namespace: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Rule {
-    pub(super) name: Option<String>,
-    pub(super) matches: Vec<RouteMatch>,
-    pub(super) backend_refs: Vec<BackendRef>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RouteMatch {
-    pub(super) path: PathMatch,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", content = "value", deny_unknown_fields)]
-pub(super) enum PathMatch {
-    Exact(String),
-    PathPrefix(String),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct BackendRef {
-    pub(super) name: String,
-    pub(super) namespace: Option<String>,
-    pub(super) port: u16,
 }
 
 #[derive(Debug, Deserialize)]
@@ -220,15 +112,6 @@ pub(super) struct TrafficPolicySpec {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct TargetRef {
-    pub(super) group: String,
-    pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) section_name: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ExtAuthPolicy {
     pub(super) extension_ref: Option<ExtensionRef>,
     pub(super) with_request_body: Option<RequestBody>,
@@ -279,29 +162,6 @@ impl From<OldExtAuthPolicy> for ExtAuthPolicy {
             disable: old.enablement.map(|Enablement::DisableAll| Disable {}),
         }
     }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ReferenceGrantSpec {
-    pub(super) from: Vec<GrantFrom>,
-    pub(super) to: Vec<GrantTo>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct GrantFrom {
-    pub(super) group: String,
-    pub(super) kind: String,
-    pub(super) namespace: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct GrantTo {
-    pub(super) group: String,
-    pub(super) kind: String,
-    pub(super) name: Option<String>,
 }
 
 /// Kubernetes knows more of it than kgateway looks at.

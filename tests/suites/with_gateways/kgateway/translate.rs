@@ -12,24 +12,24 @@
 //! Differences from what kgateway does that do not matter here: clusters and routes are sent with the rest, not fetched, and
 //! clusters have a loopback address in place of those of pods.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde_json::{Map, Value, json};
 
-use super::objects::{
-    BackendRef, Cluster, ExtAuthPolicy, ExtAuthProvider, GatewayExtensionSpec, GatewaySpec, HttpRouteSpec, Object,
-    PathMatch, Release, RequestBody, Rule,
+use super::{
+    HTTP2, Ports,
+    objects::{Cluster, ExtAuthPolicy, ExtAuthProvider, GatewayExtensionSpec, Release, RequestBody},
 };
-use crate::support::envoy::{access_log, cluster, h2_cluster, loopback};
-
-/// Where the Services of the cluster are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ports {
-    /// What GatewayExtensions refer to.
-    pub(super) usher: u16,
-    /// What HTTPRoutes refer to.
-    pub(super) upstream: u16,
-}
+use crate::{
+    support::envoy::{access_log, cluster, h2_cluster, loopback, router},
+    with_gateways::{
+        gateway_api::{BackendRef, GROUP, GatewaySpec, HttpRouteSpec, Listener, Object, PathMatch, Rule},
+        units,
+    },
+};
 
 /// The bootstrap of the Envoy behind the only Gateway.
 ///
@@ -49,7 +49,7 @@ pub(super) fn bootstrap(objects: &[Value], release: Release, ports: Ports) -> Re
     let mut route_configuration = json!({
         "name": format!("listener~{}", listener.port),
         "ignore_port_in_host_matching": true,
-        "virtual_hosts": translation.virtual_hosts(gateway, &listener.name)?,
+        "virtual_hosts": translation.virtual_hosts(gateway, listener)?,
     });
     translation.attach(&mut route_configuration, gateway, None)?;
     let connection_manager = json!({
@@ -86,44 +86,42 @@ struct Translation<'a> {
 
 impl<'a> Translation<'a> {
     /// One for each host name, with the routes of all HTTPRoutes of that name, the longest paths first.
-    fn virtual_hosts(&mut self, gateway: &'a Object<GatewaySpec>, listener: &str) -> Result<Vec<Value>, String> {
-        let is_parent = |route: &&Object<HttpRouteSpec>| {
-            let parents = route.spec.parent_refs.iter();
-            let mut names = parents.map(|parent| (&parent.name, &parent.namespace));
-            names.any(|parent| parent == (&gateway.metadata.name, &gateway.metadata.namespace))
+    fn virtual_hosts(
+        &mut self,
+        gateway: &'a Object<GatewaySpec>,
+        listener: &'a Listener,
+    ) -> Result<Vec<Value>, String> {
+        let metadata = &gateway.metadata;
+        let is_attached = |route: &&Object<HttpRouteSpec>| {
+            route.has_parent(metadata) && listener.admits(&route.metadata.namespace, &metadata.namespace)
         };
         let cluster = self.cluster;
-        let mut routes = BTreeMap::<&str, Vec<((bool, usize), Value)>>::new();
-        for route in cluster.routes.iter().filter(is_parent) {
+        let mut routes = BTreeMap::<&str, Vec<(PathMatch, Value)>>::new();
+        for route in cluster.routes.iter().filter(is_attached) {
             for rule in &route.spec.rules {
-                for path in rule.matches.iter().map(|found| &found.path) {
-                    let translated = self.route(route, rule, path);
-                    for hostname in &route.spec.hostnames {
-                        routes.entry(hostname).or_default().push((specificity(path), translated.clone()));
+                for path in rule.paths() {
+                    let translated = self.route(route, rule, &path.to_envoy());
+                    for hostname in route.spec.hostnames() {
+                        routes.entry(hostname).or_default().push((path.clone(), translated.clone()));
                     }
                 }
             }
         }
         let mut hosts = Vec::new();
         for (hostname, mut routes) in routes {
-            routes.sort_by_key(|(specificity, _)| std::cmp::Reverse(*specificity));
+            routes.sort_by_key(|(path, _)| Reverse(path.precedence()));
             let routes: Vec<_> = routes.into_iter().map(|(_, route)| route).collect();
             let name = hostname.replace(['.', '*'], "_");
             let mut host = json!({"name": name, "domains": [hostname], "routes": routes});
-            self.attach(&mut host, gateway, Some(listener))?;
+            self.attach(&mut host, gateway, Some(&listener.name))?;
             hosts.push(host);
         }
         Ok(hosts)
     }
 
     /// A route that cannot be translated answers 500: it must not be open for want of its policy.
-    fn route(&mut self, route: &'a Object<HttpRouteSpec>, rule: &Rule, path: &PathMatch) -> Value {
-        let path = match path {
-            PathMatch::Exact(path) => json!({"path": path}),
-            PathMatch::PathPrefix(path) if path == "/" => json!({"prefix": path}),
-            PathMatch::PathPrefix(path) => json!({"path_separated_prefix": path}),
-        };
-        self.forwarding(route, rule, &path).unwrap_or_else(|_| {
+    fn route(&mut self, route: &'a Object<HttpRouteSpec>, rule: &Rule, path: &Value) -> Value {
+        self.forwarding(route, rule, path).unwrap_or_else(|_| {
             let body = "invalid route configuration detected and replaced with a direct response.";
             json!({"match": path, "direct_response": {"status": 500, "body": {"inline_string": body}}})
         })
@@ -131,7 +129,7 @@ impl<'a> Translation<'a> {
 
     fn forwarding(&mut self, route: &'a Object<HttpRouteSpec>, rule: &Rule, path: &Value) -> Result<Value, String> {
         let [backend] = &rule.backend_refs[..] else { return Err("there must be one backend".to_owned()) };
-        let from = ("gateway.networking.k8s.io", "HTTPRoute", route.metadata.namespace.as_str());
+        let from = (GROUP, "HTTPRoute", route.metadata.namespace.as_str());
         let cluster = self.backend(from, backend, self.ports.upstream)?;
         let mut forwarding = json!({
             "match": path,
@@ -172,11 +170,7 @@ impl<'a> Translation<'a> {
     ) -> Result<Option<&'a ExtAuthPolicy>, String> {
         let fits = self.cluster.policies.iter().filter(|policy| {
             let mut targets = policy.spec.target_refs.iter();
-            policy.metadata.namespace == namespace
-                && targets.any(|target| {
-                    let target = (&*target.group, &*target.kind, &*target.name, target.section_name.as_deref());
-                    target == ("gateway.networking.k8s.io", kind, name, section)
-                })
+            policy.metadata.namespace == namespace && targets.any(|target| target.names(GROUP, kind, name, section))
         });
         match fits.collect::<Vec<_>>()[..] {
             [] => Ok(None),
@@ -235,21 +229,11 @@ impl<'a> Translation<'a> {
     }
 
     /// The name of the cluster for a port of a Service.
-    fn backend(
-        &mut self,
-        (group, kind, namespace): (&str, &str, &str),
-        backend: &BackendRef,
-        loopback: u16,
-    ) -> Result<String, String> {
+    fn backend(&mut self, from: (&str, &str, &str), backend: &BackendRef, loopback: u16) -> Result<String, String> {
+        let (_, _, namespace) = from;
         let to = backend.namespace.as_deref().unwrap_or(namespace);
-        let is_granted = self.cluster.grants.iter().any(|grant| {
-            let from = grant.spec.from.iter().map(|from| (&*from.group, &*from.kind, &*from.namespace));
-            let of_service = grant.spec.to.iter().filter(|to| to.group.is_empty() && to.kind == "Service");
-            grant.metadata.namespace == to
-                && from.into_iter().any(|from| from == (group, kind, namespace))
-                && of_service.into_iter().any(|to| to.name.as_ref().is_none_or(|name| *name == backend.name))
-        });
-        if to != namespace && !is_granted {
+        let is_granted = || self.cluster.grants.iter().any(|grant| grant.admits(from, &backend.name, to));
+        if to != namespace && !is_granted() {
             return Err("missing reference grant".to_owned());
         }
         let services = self.cluster.services.iter();
@@ -259,8 +243,7 @@ impl<'a> Translation<'a> {
         let port = services.find(|port| port.port == backend.port);
         let port = port.ok_or_else(|| format!("no Service `{to}/{}` with port {}", backend.name, backend.port))?;
         let name = format!("kube_{to}_{}_{}", backend.name, backend.port);
-        let speaks_http2 =
-            matches!(port.app_protocol.as_deref(), Some("kubernetes.io/h2c" | "http2" | "grpc" | "grpc-web"));
+        let speaks_http2 = port.app_protocol.as_deref().is_some_and(|protocol| HTTP2.contains(&protocol));
         let made = if speaks_http2 { h2_cluster(&name, loopback) } else { cluster(&name, loopback) };
         self.clusters.insert(name.clone(), made);
         Ok(name)
@@ -285,7 +268,7 @@ impl<'a> Translation<'a> {
             }));
         }
         let mut used: Vec<_> = self.used.iter().copied().collect();
-        used.sort_by_key(|(namespace, name)| std::cmp::Reverse(self.weight(namespace, name)));
+        used.sort_by_key(|(namespace, name)| Reverse(self.weight(namespace, name)));
         for (namespace, name) in used {
             let (provider, cluster) = self.extension(namespace, name)?;
             let mut filter = ext_authz(provider, &cluster)?;
@@ -301,10 +284,7 @@ impl<'a> Translation<'a> {
                 "typed_config": filter,
             }));
         }
-        filters.push(json!({
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-        }));
+        filters.push(router());
         Ok(filters)
     }
 }
@@ -316,7 +296,8 @@ fn ext_authz(provider: &ExtAuthProvider, cluster: &str) -> Result<Value, String>
         grpc_service["envoy_grpc"]["authority"] = json!(authority);
     }
     if let Some(timeout) = &provider.grpc_service.request_timeout {
-        grpc_service["timeout"] = json!(in_seconds(timeout)?);
+        let duration = units::duration(timeout).ok_or_else(|| format!("`{timeout}` is no duration"))?;
+        grpc_service["timeout"] = json!(units::to_envoy(duration));
     }
     let mut filter = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
@@ -348,23 +329,4 @@ fn buffer(body: &RequestBody) -> Value {
         "allow_partial_message": body.allow_partial_message,
         "pack_as_bytes": body.pack_as_bytes,
     })
-}
-
-/// `1s` or `200ms` in the form that Envoy reads.
-fn in_seconds(duration: &str) -> Result<String, String> {
-    let number = |text: &str| text.parse::<f64>().map_err(|error| format!("`{duration}`: {error}"));
-    let seconds = match (duration.strip_suffix("ms"), duration.strip_suffix('s')) {
-        (Some(text), _) => number(text)? / 1000.0,
-        (None, Some(text)) => number(text)?,
-        (None, None) => return Err(format!("`{duration}` is no duration")),
-    };
-    Ok(format!("{seconds}s"))
-}
-
-/// Exact paths before prefixes, long ones before short ones.
-fn specificity(path: &PathMatch) -> (bool, usize) {
-    match path {
-        PathMatch::Exact(path) => (true, path.len()),
-        PathMatch::PathPrefix(path) => (false, path.len()),
-    }
 }

@@ -2,15 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Release, edit, shipped,
-    translate::{Ports, bootstrap},
-};
+use super::{Ports, Release, shipped, translate::bootstrap};
+use crate::support::envoy::router;
 
-/// Compared with what kgateway itself makes of such objects.
+/// Written by hand, in the form of the outputs of kgateway's own tests of its translation: of
+/// `testutils/outputs/traffic-policy/extauth-full-config.yaml` at its commit 16e8d977f4da.
 #[test]
 fn the_manifests_become_filters_that_routes_switch_on() {
-    let bootstrap = bootstrap(&shipped(), Release::Current, Ports { usher: 1, upstream: 2 }).unwrap();
+    let bootstrap = bootstrap(&shipped().documents, Release::Current, Ports { usher: 1, upstream: 2 }).unwrap();
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
     let manager = bootstrap.pointer(manager).unwrap();
     let ext_authz = |name: &str| {
@@ -46,10 +45,7 @@ fn the_manifests_become_filters_that_routes_switch_on() {
             },
             ext_authz("ext_auth/kgateway-system/usher"),
             ext_authz("ext_auth/httpbin/usher-of-httpbin"),
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-            },
+            router(),
         ])
     );
     let on = json!({"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}});
@@ -65,7 +61,7 @@ fn the_manifests_become_filters_that_routes_switch_on() {
         (host["domains"][0].as_str().unwrap(), routes.collect::<Vec<_>>())
     });
     let all = json!({"prefix": "/"});
-    let exempt = (json!({"path_separated_prefix": "/status"}), json!({"global_disable/ext_auth": on}));
+    let exempt = (json!({"path": "/status/200"}), json!({"global_disable/ext_auth": on}));
     assert_eq!(
         hosts.collect::<Vec<_>>(),
         [
@@ -81,8 +77,8 @@ fn the_manifests_become_filters_that_routes_switch_on() {
 fn settings_of_an_extension_become_those_of_its_filter() {
     let filter = |provider: Value| {
         let mut objects = shipped();
-        edit(&mut objects, "GatewayExtension", "usher")["spec"]["extAuth"] = provider;
-        let bootstrap = bootstrap(&objects, Release::Current, Ports { usher: 1, upstream: 2 })?;
+        objects.edit("GatewayExtension", "usher")["spec"]["extAuth"] = provider;
+        let bootstrap = bootstrap(&objects.documents, Release::Current, Ports { usher: 1, upstream: 2 })?;
         let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
         let filters = bootstrap.pointer(manager).unwrap()["http_filters"].as_array().unwrap().clone();
         let is_it = |filter: &&Value| filter["name"] == "ext_auth/kgateway-system/usher";

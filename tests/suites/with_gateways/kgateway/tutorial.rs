@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ALLOW, FOLDER, bearer, checks, edit, shipped, start_usher, through_each_envoy, tokens};
+use super::{ALLOW, FOLDER, bearer, checks, shipped, start_usher, through_each_envoy, tokens};
 use crate::support::{
     documents::Folder,
     usher::{Usher, validate},
@@ -71,14 +71,12 @@ fn guests_are_refused_and_admins_pass() {
 #[test]
 fn an_auth_config_can_be_for_a_route() {
     let mut objects = shipped();
-    edit(&mut objects, "TrafficPolicy", "tokens")["spec"]["extAuth"]["contextExtensions"] =
+    objects.edit("TrafficPolicy", "tokens")["spec"]["extAuth"]["contextExtensions"] =
         json!({"route": "HTTPRoute/httpbin/tokens"});
-    let config = &mut edit(&mut objects, "AuthConfig", "tokens")["spec"];
+    let config = &mut objects.edit("AuthConfig", "tokens")["spec"];
     config["hosts"] = json!([]);
     config["routes"] = json!([{"name": "tokens"}]);
-    let for_usher = objects.iter().filter(|object| object["kind"] == "AuthConfig" || object["kind"] == "Secret");
-    let for_usher: Vec<_> = for_usher.map(Value::to_string).collect();
-    let usher = Usher::start_with(&for_usher.join("\n---\n"), &["--allow-route-lookup"]);
+    let usher = Usher::start_with(&objects.for_usher(), &["--allow-route-lookup"]);
     let [bob, alice] = [bearer(tokens::BOB), bearer(tokens::ALICE)];
     through_each_envoy(&objects, &usher, |gateway| {
         for (headers, status) in
@@ -111,11 +109,11 @@ fn a_short_secret_is_accepted_with_a_warning() {
 #[test]
 fn a_key_set_never_verifies_what_a_shared_secret_signed() {
     let with_keys = |keys: Value| {
-        let mut objects = Folder::read(FOLDER).documents;
-        let rules = &mut edit(&mut objects, "AuthConfig", "tokens")["spec"]["authentication"];
+        let mut objects = Folder::read(FOLDER);
+        let rules = &mut objects.edit("AuthConfig", "tokens")["spec"]["authentication"];
         rules["tutorial"]["jwt"] = json!({"jwks": {"inline": {"keys": keys}}});
-        objects.retain(|object| object["kind"] == "AuthConfig");
-        objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
+        objects.documents.retain(|object| object["kind"] == "AuthConfig");
+        objects.for_usher()
     };
     // The public key of the quickstart, and the secret of the tutorial as if it were one.
     let token = Folder::read("deploy/examples/quickstart").one("AuthConfig", "token").clone();

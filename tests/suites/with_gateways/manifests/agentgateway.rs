@@ -52,6 +52,9 @@ fn ask(manifests: &Manifests<'_>, reading: &mut Reading, policy: &Value, ext_aut
     let service = service(policy, backend);
     reading.references.push(reference(policy, backend));
     reading.names.extend(at(ext_auth, "grpc/contextExtensions/host").as_str().map(str::to_owned));
+    if backend.is_null() {
+        reading.wrong.push(format!("{}: nobody is asked", place(policy)));
+    }
     if ext_auth.get("grpc").is_none() {
         reading.wrong.push(format!("{}: the protocol is not gRPC", place(policy)));
     }

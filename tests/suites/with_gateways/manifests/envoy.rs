@@ -1,10 +1,9 @@
 //! Envoy without a control plane: one file.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::reading::{Ask, Manifests, Protocol, Reading, StatusOnError, at, items, text};
+use crate::with_gateways::units;
 
 pub(super) fn read(manifests: &Manifests<'_>, reading: &mut Reading) {
     for file in manifests.documents.iter().filter(|document| document.get("static_resources").is_some()) {
@@ -43,17 +42,12 @@ fn ask(reading: &mut Reading, filter: &Value, clusters: &[Value]) {
     }
     reading.asks.push(Ask {
         place: "the filter".to_owned(),
-        timeout: seconds(text(filter, "grpc_service/timeout")),
+        timeout: units::of_envoy(text(filter, "grpc_service/timeout")),
         fails_closed: at(filter, "failure_mode_allow").as_bool().map(|allows| !allows),
         status_on_error: StatusOnError::Said(at(filter, "status_on_error/code").as_u64()),
         service: None,
         protocol: Protocol::Implied,
     });
-}
-
-/// `1s`, `0.5s`.
-fn seconds(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.strip_suffix('s')?.parse().ok()?).ok()
 }
 
 fn visit<'v>(value: &'v Value, look: &mut impl FnMut(&'v Value)) {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::reading::{Manifests, Reading, at, items, namespace, place, reference, text};
+use crate::with_gateways::gateway_api::GROUP;
 
 /// Kinds with `spec.targetRefs`, which name objects of their own namespace.
 const POLICIES: [&str; 4] = ["AgentgatewayPolicy", "TrafficPolicy", "SecurityPolicy", "AuthorizationPolicy"];
@@ -48,8 +49,8 @@ fn is_attached(manifests: &Manifests<'_>, route: &Value, parent: &Value) -> Resu
 fn is_there(manifests: &Manifests<'_>, policy: &Value, target: &Value) -> Result<(), String> {
     let (kind, name) = (text(target, "kind"), text(target, "name"));
     let (group, sections) = match kind {
-        "Gateway" => ("gateway.networking.k8s.io", "spec/listeners"),
-        "HTTPRoute" => ("gateway.networking.k8s.io", "spec/rules"),
+        "Gateway" => (GROUP, "spec/listeners"),
+        "HTTPRoute" => (GROUP, "spec/rules"),
         "Service" if at(target, "group") == "" => return Ok(()),
         _ => return Err(format!("`{kind}` is no target")),
     };

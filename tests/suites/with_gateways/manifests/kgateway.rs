@@ -5,9 +5,10 @@ use serde_json::Value;
 use super::reading::{
     Ask, Manifests, Protocol, Reading, StatusOnError, at, duration, items, namespace, place, reference, service, text,
 };
+use crate::with_gateways::kgateway;
 
-/// What kgateway takes for HTTP/2. The name of the port means nothing to it.
-const HTTP2: Protocol = Protocol::Field(&["kubernetes.io/h2c"]);
+/// Our rule: of what kgateway takes for HTTP/2 ([`kgateway::HTTP2`]), our Services say what Kubernetes itself has defined.
+const OURS: Protocol = Protocol::Field(&[kgateway::H2C]);
 
 pub(super) fn read(manifests: &Manifests<'_>, reading: &mut Reading) {
     for extension in manifests.of_kind("GatewayExtension") {
@@ -20,7 +21,7 @@ pub(super) fn read(manifests: &Manifests<'_>, reading: &mut Reading) {
             fails_closed: at(ext_auth, "failOpen").as_bool().map(|opens| !opens),
             status_on_error: StatusOnError::Said(at(ext_auth, "statusOnError").as_u64()),
             service: Some(service(extension, backend)),
-            protocol: HTTP2,
+            protocol: OURS,
         });
     }
     for policy in manifests.of_kind("TrafficPolicy") {

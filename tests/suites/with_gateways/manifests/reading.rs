@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 
-use crate::with_gateways::agentgateway::units;
+use crate::with_gateways::units;
 
 /// Objects that are looked at together.
 #[derive(Debug)]

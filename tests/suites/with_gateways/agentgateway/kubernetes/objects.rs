@@ -1,4 +1,4 @@
-//! The objects, with the fields that are translated.
+//! The AgentgatewayPolicy, with the fields that are translated.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,42 +6,19 @@ use std::{
 };
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::with_gateways::agentgateway::units;
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Object<T> {
-    pub(super) api_version: String,
-    pub(super) kind: String,
-    pub(super) metadata: ObjectMetadata,
-    pub(super) spec: T,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ObjectMetadata {
-    pub(super) name: String,
-    pub(super) namespace: String,
-}
+use crate::with_gateways::{
+    agentgateway::units,
+    gateway_api::{BackendRef, TargetRef},
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PolicySpec {
-    pub(super) target_refs: Vec<TargetReference>,
+    pub(super) target_refs: Vec<TargetRef>,
     pub(super) strategy: Option<Strategy>,
     pub(super) traffic: Option<Traffic>,
     pub(super) backend: Option<Backend>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct TargetReference {
-    pub(super) group: String,
-    pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) section_name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,7 +49,7 @@ pub(super) enum Phase {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ExtAuth {
-    pub(super) backend_ref: Option<BackendReference>,
+    pub(super) backend_ref: Option<BackendRef>,
     pub(super) grpc: Option<GrpcProtocol>,
     pub(super) failure_mode: Option<FailureModeName>,
     pub(super) forward_body: Option<ForwardBody>,
@@ -137,68 +114,4 @@ pub(super) struct BackendTcp {
     #[expect(dead_code, reason = "only read")]
     #[serde(default, deserialize_with = "units::optional")]
     pub(super) connect_timeout: Option<Duration>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BackendReference {
-    pub(super) group: Option<String>,
-    pub(super) kind: Option<String>,
-    pub(super) name: String,
-    pub(super) namespace: Option<String>,
-    pub(super) port: u16,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct GatewaySpec {
-    pub(super) gateway_class_name: String,
-    pub(super) listeners: Vec<Listener>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Listener {
-    #[expect(dead_code, reason = "there is one")]
-    pub(super) name: String,
-    pub(super) port: u16,
-    pub(super) protocol: String,
-    #[expect(dead_code, reason = "routes of all namespaces")]
-    pub(super) allowed_routes: Option<Value>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RouteSpec {
-    pub(super) parent_refs: Vec<ParentReference>,
-    pub(super) rules: Vec<Rule>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ParentReference {
-    pub(super) name: String,
-    pub(super) namespace: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Rule {
-    pub(super) name: Option<String>,
-    pub(super) matches: Vec<RouteMatch>,
-    pub(super) backend_refs: Vec<BackendReference>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RouteMatch {
-    pub(super) path: PathMatch,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PathMatch {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) value: String,
 }

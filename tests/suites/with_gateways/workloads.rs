@@ -20,24 +20,24 @@ use tempfile::TempDir;
 use crate::support::http::connect;
 
 /// The authority of a mesh.
-pub(in crate::with_gateways) struct Workloads {
+pub(super) struct Workloads {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
 }
 
 /// The certificate of a workload.
-pub(in crate::with_gateways) struct Identity {
+pub(super) struct Identity {
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
     certificate_file: PathBuf,
     key_file: PathBuf,
 }
 
-pub(in crate::with_gateways) type Connection = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type Connection = StreamOwned<ClientConnection, TcpStream>;
 
 impl Workloads {
-    pub(in crate::with_gateways) fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(vec![]).unwrap();
@@ -49,12 +49,12 @@ impl Workloads {
     }
 
     /// The certificate of the authority, as PEM.
-    pub(in crate::with_gateways) fn root(&self) -> String {
+    pub(super) fn root(&self) -> String {
         fs::read_to_string(self.folder.path().join("root.crt")).unwrap()
     }
 
     /// The identity of a service account: `spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT`.
-    pub(in crate::with_gateways) fn identity(&self, spiffe_id: &str) -> Identity {
+    pub(super) fn identity(&self, spiffe_id: &str) -> Identity {
         // Clients of the tests know servers by this name; those of a mesh know them by the other one.
         let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         parameters.distinguished_name = DistinguishedName::new();
@@ -73,7 +73,7 @@ impl Workloads {
     }
 
     /// The socket of a listener of this workload, which takes the certificates of other workloads.
-    pub(in crate::with_gateways) fn server_socket(&self, identity: &Identity, is_required: bool) -> Value {
+    pub(super) fn server_socket(&self, identity: &Identity, is_required: bool) -> Value {
         let Identity { certificate_file, key_file, .. } = identity;
         json!({
             "name": "envoy.transport_sockets.tls",
@@ -93,7 +93,7 @@ impl Workloads {
     }
 
     /// A connection of a workload, or of somebody without a certificate.
-    pub(in crate::with_gateways) fn connect(&self, port: u16, caller: Option<&Identity>) -> Connection {
+    pub(super) fn connect(&self, port: u16, caller: Option<&Identity>) -> Connection {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -112,7 +112,7 @@ impl Workloads {
     }
 
     /// A connection of a workload through the tunnel that a node opens to this address.
-    pub(in crate::with_gateways) fn tunnel(&self, port: u16, caller: &Identity, address: &str) -> Connection {
+    pub(super) fn tunnel(&self, port: u16, caller: &Identity, address: &str) -> Connection {
         let mut connection = self.connect(port, Some(caller));
         write!(connection, "CONNECT {address} HTTP/1.1\r\nhost: {address}\r\n\r\n").unwrap();
         let mut head = Vec::new();
