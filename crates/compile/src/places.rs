@@ -55,7 +55,7 @@ impl Places {
     /// Adds the shorter forms of those hosts that are full names of Kubernetes Services, `SERVICE.NAMESPACE.svc.DOMAIN`, and
     /// says whether there are any. Without a port: `SERVICE:8000` would take requests from whoever has `SERVICE`.
     fn add_names_of_services(&mut self) -> bool {
-        let mut is_any = false;
+        let mut names = Self::default();
         for host in &self.hosts {
             let HostPattern::Exact(name) = host else { continue };
             let mut labels = name.split('.');
@@ -64,27 +64,26 @@ impl Places {
             else {
                 continue;
             };
-            is_any = true;
             let implied = [format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")];
-            extend(&mut self.implied, &implied.map(HostPattern::Exact));
-            extend(&mut self.aliases, &[HostPattern::Exact(service.to_owned())]);
+            names.implied.extend(implied.map(HostPattern::Exact));
+            names.aliases.push(HostPattern::Exact(service.to_owned()));
         }
-        self.keep_apart();
-        is_any
+        self.add(&names);
+        !names.aliases.is_empty()
     }
 
     fn keep_apart(&mut self) {
-        self.implied.retain(|name| !self.hosts.contains(name));
-        self.aliases.retain(|alias| !self.hosts.contains(alias) && !self.implied.contains(alias));
+        let hosts: BTreeSet<_> = self.hosts.iter().collect();
+        self.implied.retain(|name| !hosts.contains(name));
+        let implied: BTreeSet<_> = self.implied.iter().collect();
+        self.aliases.retain(|alias| !hosts.contains(alias) && !implied.contains(alias));
     }
 }
 
-fn extend<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
-    for item in more {
-        if !list.contains(item) {
-            list.push(item.clone());
-        }
-    }
+/// Adds what is not in the list. A tenant may claim tens of thousands.
+fn extend<T: Clone + Ord>(list: &mut Vec<T>, more: &[T]) {
+    let mut seen: BTreeSet<T> = list.iter().cloned().collect();
+    list.extend(more.iter().filter(|item| seen.insert((*item).clone())).cloned());
 }
 
 fn hosts(texts: &[String], at: &FieldPath<'_>, problems: &mut Problems) -> Vec<HostPattern> {
