@@ -10,7 +10,9 @@ use std::time::Duration;
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use serde_json::json;
 use tempfile::TempDir;
-use usher_api::{AuthConfigDocument, Claimed, Document, HostAliases, Lines, ObjectMeta, RouteReference, read_documents};
+use usher_api::{
+    AuthConfigDocument, Claimed, Document, HostAliases, Lines, ObjectMeta, RouteReference, read_documents,
+};
 
 use super::{
     file::{AUTH_CONFIGS, LABELLED_SECRETS, NAMED_SECRETS},
