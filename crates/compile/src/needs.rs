@@ -8,8 +8,7 @@
 //! ```
 //!
 //! It is told from the specification alone, and never too little: of two requests that agree in all that is told, and
-//! of
-//! which both have a header at all, an AuthConfig cannot tell one from the other. Where something is not known (the
+//! of which both have a header at all, an AuthConfig cannot tell one from the other. Where something is not known (the
 //! name of a header is computed, a policy is downloaded), everything is told that it could be.
 
 mod attributes;

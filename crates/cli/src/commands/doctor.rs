@@ -43,7 +43,8 @@ enum Command {
     ///
     /// The list is complete: with these settings an AuthConfig decides as if the gateway sent everything. Where it
     /// cannot be known what is read (the name of a header is computed, a policy is downloaded), it says that everything
-    /// is. The exit status is 1 when there is no such AuthConfig, or when one cannot be read.
+    /// is. The exit status is 1 when there is no such AuthConfig, or when something cannot be read, so that the list may
+    /// lack something; it says so then.
     Needs(Box<needs::Arguments>),
 }
 
@@ -52,6 +53,18 @@ fn tell_errors(loaded: &Loaded) {
     for problem in loaded.problems.iter().filter(|problem| problem.severity == Severity::Error) {
         eprintln!("{problem}");
     }
+}
+
+/// A text of somebody else on one line, with nothing in it that a terminal or a reader of YAML obeys.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '"' | '\'' | '\\' => printable.push(letter),
+            letter => printable.extend(letter.escape_debug()),
+        }
+    }
+    printable
 }
 
 /// Prints a text. Whoever reads may have read enough, as `head` does: that is no error.
@@ -90,6 +103,12 @@ mod tests {
         Doctor(Arguments),
     }
 
+    #[test]
+    fn what_others_wrote_stays_on_its_line() {
+        assert_eq!(printable("a\nb\u{1b}[31m\u{2028}\u{202e}\u{85}"), "a\\nb\\u{1b}[31m\\u{2028}\\u{202e}\\u{85}");
+        assert_eq!(printable("`it's` \"ä\" \\d"), "`it's` \"ä\" \\d");
+    }
+
     /// Every command that the guide shows answers what the guide shows. A last line `…` leaves the rest out.
     #[test]
     fn the_examples_of_the_guide_are_true() {
@@ -119,7 +138,7 @@ mod tests {
                 let told = match &arguments.command {
                     Command::Symptoms(arguments) => symptoms::output(arguments).unwrap().0,
                     Command::Causes => causes::page(),
-                    Command::Needs(arguments) => needs::output(arguments).unwrap(),
+                    Command::Needs(arguments) => needs::output(arguments).unwrap().0,
                 };
                 match shown.trim_end().strip_suffix("\n…") {
                     Some(beginning) => assert!(told.starts_with(&format!("{beginning}\n")), "{line}\n{told}"),

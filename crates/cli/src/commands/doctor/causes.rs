@@ -1,8 +1,7 @@
 //! What can go wrong between a gateway and Usher: a table, in the order in which it happens most often.
 //!
 //! A cause has signs: what somebody sees who has this problem. [`symptoms`](super::symptoms) compares them with what
-//! was
-//! seen, and the guide `docs/diagnosis.md` shows them all.
+//! was seen, and the guide `docs/diagnosis.md` shows them all.
 
 mod answers;
 mod passing;
@@ -43,6 +42,8 @@ pub(super) struct Signs {
     pub(super) gateways: &'static [Gateway],
     /// The status that the client gets is one of these.
     pub(super) status: &'static [Status],
+    /// The field of an AuthConfig that may say another status, 300 to 599.
+    pub(super) status_field: Option<&'static str>,
     /// The client gets it after so many milliseconds: at least, at most.
     pub(super) after: Option<(u64, u64)>,
     /// So many checks of the request reach Usher.
@@ -63,6 +64,7 @@ pub(super) struct Signs {
 const ANY: Signs = Signs {
     gateways: &[],
     status: &[],
+    status_field: None,
     after: None,
     checks: &[],
     details: &[],
@@ -113,6 +115,8 @@ pub(super) enum Text {
     Present,
     /// It contains one of these.
     Contains(&'static [&'static str]),
+    /// It is not there, or contains one of these.
+    AbsentOr(&'static [&'static str]),
 }
 
 /// What is remarkable about requests that go wrong.
@@ -146,20 +150,22 @@ pub(super) enum Observed {
     Uneven,
 }
 
-/// All causes, those that happen most often first.
+/// The causes, those that happen most often first, below headings.
+const SECTIONS: [(&str, &[Cause]); 5] = [
+    ("The gateway gets no answer", reaching::CAUSES),
+    ("Usher answers", answers::CAUSES),
+    ("Rules do not see what the client sent", reading::CAUSES),
+    ("Requests pass that should not", passing::CAUSES),
+    ("It is not Usher", strangers::CAUSES),
+];
+
+/// All causes, in the order of the page.
 pub(super) fn all() -> impl Iterator<Item = &'static Cause> {
-    [reaching::CAUSES, answers::CAUSES, reading::CAUSES, passing::CAUSES, strangers::CAUSES].into_iter().flatten()
+    SECTIONS.iter().flat_map(|(_, causes)| causes.iter())
 }
 
 /// The causes as a part of a page in Markdown.
 pub(super) fn page() -> String {
-    const SECTIONS: [(&str, &[Cause]); 5] = [
-        ("The gateway gets no answer", reaching::CAUSES),
-        ("Usher answers", answers::CAUSES),
-        ("Rules do not see what the client sent", reading::CAUSES),
-        ("Requests pass that should not", passing::CAUSES),
-        ("It is not Usher", strangers::CAUSES),
-    ];
     let mut page = String::new();
     for (heading, causes) in SECTIONS {
         page.push_str(&format!("## {heading}\n\n"));
@@ -224,15 +230,17 @@ fn quoted(texts: &[&str]) -> String {
 impl Signs {
     /// The signs in words.
     fn sentence(&self) -> String {
-        let Self { gateways, status, after, checks, details, body, reason, log, observed } = self;
+        let Self { gateways, status, status_field, after, checks, details, body, reason, log, observed } = self;
         let mut parts = Vec::new();
         parts.extend(observed.iter().map(|observed| observed.words().to_owned()));
         if !status.is_empty() {
-            parts.push(alternatives(&status.iter().map(Status::words).collect::<Vec<_>>()));
+            let field = status_field.map(|field| format!("what `{field}` says"));
+            parts.push(alternatives(&status.iter().map(Status::words).chain(field).collect::<Vec<_>>()));
         }
         parts.extend(after.map(|(least, most)| match least {
             0 => format!("at once (within {most} ms)"),
-            _ if most / 2 > least => format!("after more than {} s", least / 1000),
+            20_000.. => format!("after more than {} s", least / 1000),
+            _ if is_wide((least, most)) => format!("after {least} ms to {} s", most / 1000),
             _ => format!("after {}", about(least, most)),
         }));
         match body {
@@ -240,12 +248,16 @@ impl Signs {
             Text::Absent => parts.push("no body".to_owned()),
             Text::Present => parts.push("a body".to_owned()),
             Text::Contains(texts) => parts.push(format!("the body {}", quoted(texts))),
+            Text::AbsentOr(texts) => parts.push(format!("no body, or {}", quoted(texts))),
         }
         match reason {
             Text::Any => {}
             Text::Absent => parts.push("no header `x-ext-auth-reason`".to_owned()),
             Text::Present => parts.push("the header `x-ext-auth-reason`".to_owned()),
             Text::Contains(texts) => parts.push(format!("`x-ext-auth-reason` with {}", quoted(texts))),
+            Text::AbsentOr(texts) => {
+                parts.push(format!("no header `x-ext-auth-reason`, or one with {}", quoted(texts)));
+            }
         }
         if !details.is_empty() {
             parts.push(format!("in Envoy's access log {}", quoted(details)));
@@ -263,6 +275,11 @@ impl Signs {
         }
         parts.join("; ")
     }
+}
+
+/// Whether two bounds say little because they are far from each other.
+pub(super) fn is_wide((least, most): (u64, u64)) -> bool {
+    most / 2 > least
 }
 
 /// `200 ms`, `10 s`: what lies between two bounds that are close to each other.
@@ -314,96 +331,4 @@ impl Observed {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::BTreeSet, fs, path::Path};
-
-    use super::*;
-
-    fn page_of_documents() -> String {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/diagnosis.md");
-        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-    }
-
-    #[test]
-    fn the_guide_shows_this_table() {
-        let guide = page_of_documents();
-        let page = page();
-        let first = page.lines().next().unwrap();
-        let start = guide.find(&format!("\n{first}\n")).unwrap_or_else(|| panic!("no `{first}`")) + 1;
-        let shown = &guide[start..];
-        for (shown, line) in shown.lines().zip(page.lines()) {
-            assert_eq!(shown, line, "replace the end of docs/diagnosis.md by the output of `usher doctor causes`");
-        }
-        assert_eq!(shown, page, "replace the end of docs/diagnosis.md by the output of `usher doctor causes`");
-    }
-
-    #[test]
-    fn the_guide_leads_to_every_cause() {
-        let guide = page_of_documents();
-        for cause in all() {
-            let anchor: String = cause
-                .title
-                .to_lowercase()
-                .chars()
-                .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter))
-                .map(|letter| if letter == ' ' { '-' } else { letter })
-                .collect();
-            assert!(guide.contains(&format!("](#{anchor})")), "nothing leads to #{anchor}");
-        }
-    }
-
-    /// All that the program can say in logs and answers, more or less: the sources without what the formatter adds.
-    fn sources() -> String {
-        fn read(folder: &Path, all: &mut String) {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() && path.file_name().is_some_and(|name| name != "doctor") {
-                    read(&path, all);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    all.push_str(&fs::read_to_string(&path).unwrap());
-                }
-            }
-        }
-        let mut all = String::new();
-        for crate_folder in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap() {
-            let folder = crate_folder.unwrap().path().join("src");
-            if folder.is_dir() {
-                read(&folder, &mut all);
-            }
-        }
-        all.split('\\').map(str::trim_start).collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn what_usher_is_said_to_say_it_says() {
-        let sources = sources();
-        for cause in all() {
-            let Signs { log, reason, .. } = cause.signs;
-            let reasons: &[&str] = if let Text::Contains(texts) = reason { texts } else { &[] };
-            for text in log.iter().chain(reasons) {
-                // What is put in place of `{}` is not in the sources.
-                let text = text.replace("x-forwarded-client-cert", "");
-                let said = text.split_once(" not found in").map_or(text.as_str(), |_| "not found in request");
-                assert!(sources.contains(said), "{}: nobody says `{text}`", cause.title);
-            }
-        }
-    }
-
-    #[test]
-    fn every_cause_can_be_found_and_helps() {
-        let mut titles = BTreeSet::new();
-        for cause in all() {
-            assert!(titles.insert(cause.title), "{} is there twice", cause.title);
-            assert!(!cause.signs.sentence().is_empty(), "{}", cause.title);
-            assert!(!cause.proof.is_empty() && !cause.changes.is_empty(), "{}", cause.title);
-            for text in cause.proof.iter().chain(cause.changes.iter().map(|change| &change.what)) {
-                assert!(!text.is_empty() && text.matches('`').count().is_multiple_of(2), "{}: {text}", cause.title);
-            }
-            for gateway in Gateway::ALL {
-                let concerned = cause.signs.gateways.is_empty() || cause.signs.gateways.contains(&gateway);
-                let helped = cause.changes.iter().any(|change| change.is_for(Some(gateway)));
-                assert!(!concerned || helped, "{}: nothing to change for {gateway}", cause.title);
-            }
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ pub(super) enum Gateway {
     /// Istio, in front of workloads: sidecars and ingress gateways.
     Istio,
     /// A waypoint of Istio's ambient mesh.
+    #[value(alias = "waypoint")]
     IstioWaypoint,
     /// Envoy Gateway.
     EnvoyGateway,

@@ -73,6 +73,11 @@ impl Hosts {
 
     /// What is to be known about a host, in lines.
     pub(super) fn tell(&self, host: &str) -> String {
+        self.lines(host).lines().map(|line| super::printable(line) + "\n").collect()
+    }
+
+    /// The lines, in which nothing is escaped yet.
+    fn lines(&self, host: &str) -> String {
         let mut text = String::new();
         let candidates: Vec<_> = self.candidates(host).collect();
         let fits = |pattern: &HostPattern| candidates.contains(pattern);

@@ -2,10 +2,14 @@
 
 use clap::Args;
 use usher_compile::{AuthConfigId, needs::Needs};
-use usher_source::Change;
+use usher_source::{
+    Change,
+    directory::{Loaded, Severity},
+};
 
 use super::{
     gateway::Gateway,
+    printable,
     settings::{self, Settings},
 };
 use crate::{
@@ -19,24 +23,34 @@ pub(super) struct Arguments {
     #[command(flatten)]
     files: FileOptions,
 
-    #[command(flatten)]
-    config: ConfigOptions,
-
     /// Only this AuthConfig; may be repeated. Default: all of them, and all AuthorizationPolicies.
-    #[arg(long = "auth-config", value_name = "NAMESPACE/NAME")]
+    #[arg(long = "auth-config", value_name = "NAMESPACE/NAME", value_parser = id)]
     auth_configs: Vec<String>,
 
     /// Print only the settings of this gateway, as YAML, for all that is meant together.
     #[arg(long)]
     gateway: Option<Gateway>,
+
+    #[command(flatten)]
+    #[command(next_help_heading = "Configuration")]
+    config: ConfigOptions,
+}
+
+fn id(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!("`{text}` is not of the form `NAMESPACE/NAME`, such as `default/pets`")),
+    }
 }
 
 /// Runs the command.
 pub(super) fn run(arguments: &Arguments) -> Exit {
     match output(arguments) {
-        Ok(text) => {
+        Ok((text, exit)) => {
             super::put(&text);
-            Exit::Ok
+            exit
         }
         Err(message) => {
             eprintln!("{message}");
@@ -45,17 +59,46 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-pub(super) fn output(arguments: &Arguments) -> Result<String, String> {
-    let mut found = needs(arguments)?;
+/// What stands before a list that may be too short. It is a comment in YAML.
+const INCOMPLETE: &str = "# not everything can be read, see the errors: something may be missing here\n";
+
+pub(super) fn output(arguments: &Arguments) -> Result<(String, Exit), String> {
+    let loaded = arguments.config.directory(&arguments.files.config).load();
+    super::tell_errors(&loaded);
+    let found = needs(arguments, &loaded)?;
+    let mut text = String::new();
+    let mut exit = Exit::Ok;
+    if leaves_something_out(&loaded, &arguments.auth_configs) {
+        text.push_str(INCOMPLETE);
+        exit = Exit::Invalid;
+    }
+    text.push_str(&listed(found, arguments.gateway));
+    Ok((text, exit))
+}
+
+/// Whether something that is wrong may have hidden an AuthConfig or an AuthorizationPolicy that is meant. Secrets are
+/// not looked at, and AuthConfigs that are named and found are not hidden by what else there is.
+fn leaves_something_out(loaded: &Loaded, wanted: &[String]) -> bool {
+    loaded.problems.iter().filter(|problem| problem.severity == Severity::Error).any(|problem| {
+        let is_wanted = |object: &str| wanted.iter().any(|wanted| object == format!("AuthConfig {wanted}"));
+        match &problem.object {
+            Some(object) => !object.starts_with("Secret ") && (wanted.is_empty() || is_wanted(object)),
+            None => wanted.is_empty(),
+        }
+    })
+}
+
+/// What each of them reads, and the settings of the gateways; or only the settings of one, for all together.
+fn listed(found: Vec<(String, Needs)>, gateway: Option<Gateway>) -> String {
     let mut all = Needs::default();
     let mut text = String::new();
     for (title, needs) in &found {
         text.push_str(&told(title, needs));
     }
-    for (_, needs) in found.drain(..) {
+    for (_, needs) in found {
         all.add_all(needs);
     }
-    Ok(match arguments.gateway {
+    match gateway {
         Some(gateway) => Settings::of(gateway, &all).text(),
         None => {
             text.push_str("\nsettings that send all of this along\n");
@@ -68,13 +111,11 @@ pub(super) fn output(arguments: &Arguments) -> Result<String, String> {
             }
             text
         }
-    })
+    }
 }
 
 /// What each AuthConfig, and each AuthorizationPolicy, that is meant reads.
-fn needs(arguments: &Arguments) -> Result<Vec<(String, Needs)>, String> {
-    let loaded = arguments.config.directory(&arguments.files.config).load();
-    super::tell_errors(&loaded);
+fn needs(arguments: &Arguments, loaded: &Loaded) -> Result<Vec<(String, Needs)>, String> {
     let wanted = &arguments.auth_configs;
     let mut found = Vec::new();
     for change in &loaded.changes {
@@ -109,12 +150,12 @@ fn needs(arguments: &Arguments) -> Result<Vec<(String, Needs)>, String> {
 
 /// What one of them reads, and where.
 fn told(title: &str, needs: &Needs) -> String {
-    let mut text = format!("{title} reads\n");
+    let mut text = format!("{} reads\n", printable(title));
     for (attribute, readings) in needs.iter() {
-        text.push_str(&format!("  {}\n", settings::title(attribute)));
+        text.push_str(&format!("  {}\n", printable(&settings::title(attribute))));
         for reading in readings {
             let field = if reading.field.is_empty() { "always" } else { &reading.field };
-            text.push_str(&format!("    {field}: {}\n", reading.how));
+            text.push_str(&format!("    {}: {}\n", printable(field), printable(&reading.how)));
         }
     }
     text
@@ -155,10 +196,71 @@ spec:
 ";
 
     fn of(config: &str, more: &[&str]) -> Result<String, String> {
+        of_all(config, more).map(|(text, _)| text)
+    }
+
+    fn of_all(config: &str, more: &[&str]) -> Result<(String, Exit), String> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("config.yaml"), config).unwrap();
         let arguments = ["test", "--config", folder.path().to_str().unwrap()];
         output(&Command::try_parse_from(arguments.iter().chain(more)).unwrap().arguments)
+    }
+
+    #[test]
+    fn a_list_that_may_be_too_short_says_so() {
+        let incomplete = |more: &str, arguments: &[&str]| {
+            let (text, exit) = of_all(&format!("{CONFIG}---\n{more}"), arguments).unwrap();
+            assert_eq!(text.starts_with(INCOMPLETE), exit == Exit::Invalid, "{more}: {text}");
+            assert!(text.contains("x-one"), "{text}");
+            exit == Exit::Invalid
+        };
+        for (more, expected) in [
+            ("a: [\n", true),
+            ("apiVersion: authorino.kuadrant.io/v1beta1\nkind: AuthConfigs\nmetadata: {name: old}\n", true),
+            ("apiVersion: v1\nkind: Service\nmetadata: {name: other}\n", false),
+            (
+                "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: team, labels: {authorino.kuadrant.io/managed-by: authorino}}\ndata: {a: '*'}\n",
+                false,
+            ),
+        ] {
+            assert_eq!(incomplete(more, &[]), expected, "{more}");
+            assert_eq!(incomplete(more, &["--gateway", "envoy"]), expected, "{more}");
+            assert!(!incomplete(more, &["--auth-config", "team/one"]), "{more}");
+        }
+    }
+
+    #[test]
+    fn names_are_not_taken_for_yaml() {
+        let config = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: one, namespace: team}
+spec:
+  hosts: [a]
+  when:
+  - predicate: 'request.context_extensions["a\nspec: {evil: true}\n"] == ""'
+  authorization:
+    "b\nc": {patternMatching: {patterns: [{predicate: 'request.headers["x-b"] == ""'}]}}
+"#;
+        for gateway in Gateway::ALL {
+            let value = clap::ValueEnum::to_possible_value(&gateway).unwrap();
+            let told = of(config, &["--gateway", value.get_name()]).unwrap();
+            assert!(!told.lines().any(|line| line.starts_with("spec: {evil")), "{told}");
+            let read: Result<Vec<serde_json::Value>, _> = serde_saphyr::from_multiple(&told);
+            assert!(read.is_ok(), "{told}");
+        }
+        let told = of(config, &[]).unwrap();
+        assert!(told.contains("  context extension a\\nspec: {evil: true}\\n\n"), "{told}");
+        assert!(!told.lines().any(|line| line.starts_with("spec: {evil") || line.starts_with('c')), "{told}");
+    }
+
+    #[test]
+    fn names_of_auth_configs_have_two_parts() {
+        for wrong in ["policy", "a/b/c", "/b", "a/", ""] {
+            let parsed = Command::try_parse_from(["test", "--config", "x", "--auth-config", wrong]);
+            let error = parsed.map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("NAMESPACE/NAME"), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use usher_compile::needs::{Attribute, Body, Headers, Needs, Which};
 
 pub(super) use self::remarks::title;
 use self::remarks::{header_field, remark};
-use super::{gateway::Gateway, yaml};
+use super::{gateway::Gateway, printable, yaml};
 
 /// The longest body that is sent along, unless somebody chooses another: what most gateways show in their guides.
 const MAX_BODY: u32 = 8192;
@@ -42,14 +42,17 @@ impl Settings {
 
     /// As YAML, the notes as comments.
     pub(super) fn text(&self) -> String {
-        let mut documents: Vec<String> =
-            self.objects.iter().map(|(title, value)| format!("# {title}\n{}", yaml::block(value, 0))).collect();
+        let mut documents: Vec<String> = self
+            .objects
+            .iter()
+            .map(|(title, value)| format!("# {}\n{}", printable(title), yaml::block(value, 0)))
+            .collect();
         if documents.is_empty() {
             documents.push("# nothing to set\n".to_owned());
         }
         let mut text = documents.join("---\n");
         for note in &self.notes {
-            text.push_str(&format!("# {note}\n"));
+            text.push_str(&format!("# {}\n", printable(note)));
         }
         text
     }
@@ -105,11 +108,24 @@ impl Settings {
         let expression = |name| if name == JWT_AUTHN { "{\"jwt_payload\": jwt}" } else { "EXPRESSION" };
         let metadata: Map<_, _> =
             wanted.metadata.iter().map(|name| ((*name).to_owned(), Value::from(expression(*name)))).collect();
-        let metadata = is_needed.then(|| json!({"requestMetadata": metadata}));
+        let metadata = is_needed.then_some(Value::Object(metadata));
         let body = wanted.body.is_read().then(|| json!({"maxSize": MAX_BODY}));
-        self.add("AgentgatewayPolicy", &AT, given([("forwardBody", body), ("grpc", metadata)]));
-        for (title, extensions) in wanted.extensions("AgentgatewayPolicy") {
-            self.add(title, &AT, given([("grpc", Some(json!({"contextExtensions": extensions})))]));
+        // `extAuth` of a route takes the place of that of the Gateway as a whole: each has to say everything.
+        let fields = |extensions: Option<Value>| {
+            let grpc = given([("requestMetadata", metadata.clone()), ("contextExtensions", extensions)]);
+            let grpc = (!grpc.is_empty()).then_some(Value::Object(grpc));
+            given([("forwardBody", body.clone()), ("grpc", grpc)])
+        };
+        let named = wanted.extensions_of_any();
+        self.add("AgentgatewayPolicy", &AT, fields((!named.is_empty()).then_some(Value::Object(named))));
+        if !wanted.routes.is_empty() {
+            for (title, extensions) in wanted.extensions("AgentgatewayPolicy") {
+                self.add(title, &AT, fields(Some(extensions)));
+            }
+            self.notes.push(
+                "AgentgatewayPolicy: extAuth of a route takes the place of that of its Gateway, so each says all of it"
+                    .to_owned(),
+            );
         }
     }
 
@@ -254,10 +270,14 @@ impl<'n> Wanted<'n> {
         names.collect()
     }
 
+    /// Context extensions of whichever route it is.
+    fn extensions_of_any(&self) -> Map<String, Value> {
+        self.named_extensions().into_iter().map(|name| (name.to_owned(), Value::from("VALUE"))).collect()
+    }
+
     /// Context extensions, for each route that is looked up by its name, or else for whichever route it is.
     fn extensions(&self, object: &str) -> Vec<(String, Value)> {
-        let named: Map<_, _> =
-            self.named_extensions().into_iter().map(|name| (name.to_owned(), Value::from("VALUE"))).collect();
+        let named = self.extensions_of_any();
         let with_route = |route: &&str| {
             let mut extensions = named.clone();
             extensions.insert("route".to_owned(), Value::from(*route));

@@ -1,13 +1,15 @@
 //! `usher doctor symptoms`: from what was seen to what causes it.
 //!
 //! Each cause of the table is compared with what was seen. One that contradicts it is left out; of the others, those
-//! for
-//! which the most, and the most telling, of it speaks come first.
+//! for which the most, and the most telling, of it speaks come first.
+
+mod texts;
 
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
+use self::texts::{contains, found_in, found_in_log, paragraph, shown};
 use super::{
     causes::{self, Cause, Checks, Observed, Signs, Status, Text},
     gateway::Gateway,
@@ -26,12 +28,12 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "STATUS", value_parser = status, group = "seen")]
     status: Option<Status>,
 
-    /// Time after which the client got it, such as `200ms` or `10s`.
+    /// Time after which the client got it, such as `200ms`, `10s` or `5m`.
     #[arg(long, value_name = "TIME", value_parser = time, group = "seen")]
     after: Option<Duration>,
 
     /// How many checks of the request reached Usher, as its log (level debug) or its metrics tell.
-    #[arg(long, value_name = "NUMBER", group = "seen")]
+    #[arg(long, value_name = "NUMBER", value_parser = number, group = "seen")]
     checks: Option<u32>,
 
     /// `RESPONSE_CODE_DETAILS` of Envoy's access log.
@@ -46,7 +48,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TEXT", group = "seen")]
     reason: Option<String>,
 
-    /// A line of Usher's log, or a part of it.
+    /// A line of Usher's log, or a part of it of at least 6 letters.
     #[arg(long, value_name = "TEXT", group = "seen")]
     log: Option<String>,
 
@@ -59,10 +61,11 @@ pub(super) struct Arguments {
     gateway: Option<Gateway>,
 
     /// Host of the request: says where it leads with the configuration of `--config`.
-    #[arg(long, value_name = "HOST", requires = "config", group = "seen")]
+    #[arg(long, value_name = "HOST", value_parser = host, requires = "config", group = "seen")]
     host: Option<String>,
 
     #[command(flatten)]
+    #[command(next_help_heading = "Configuration, for --host")]
     configuration: Configuration,
 }
 
@@ -87,11 +90,31 @@ fn status(text: &str) -> Result<Status, String> {
     }
 }
 
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number such as `0` or `1`"))
+}
+
+/// The longest name of a host, port included.
+const MAX_HOST: usize = 255;
+
+/// A long one would be cut at each of its dots, and so take far more memory than itself.
+fn host(text: &str) -> Result<String, String> {
+    match text.len() {
+        0..=MAX_HOST if text.contains(char::is_control) => Err("hosts have no control characters".to_owned()),
+        0..=MAX_HOST => Ok(text.to_owned()),
+        length => Err(format!("hosts have at most {MAX_HOST} bytes, this one has {length}")),
+    }
+}
+
 fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no time such as `200ms` or `10s`");
-    let (number, unit) = match text.strip_suffix("ms") {
-        Some(number) => (number, 1.0),
-        None => (text.strip_suffix('s').ok_or_else(wrong)?, 1000.0),
+    let wrong = || format!("`{text}` is no time such as `200ms`, `10s` or `5m`");
+    let split = text.find(|letter: char| letter.is_alphabetic()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at_checked(split).ok_or_else(wrong)?;
+    let unit = match unit {
+        "ms" => 1.0,
+        "s" | "sec" => 1000.0,
+        "m" | "min" => 60_000.0,
+        _ => return Err(wrong()),
     };
     let number: f64 = number.trim().parse().map_err(|_| wrong())?;
     let milliseconds = number * unit;
@@ -136,7 +159,12 @@ struct Found {
     weight: u32,
     /// What speaks for it.
     fits: Vec<String>,
+    /// Whether the log speaks for it.
+    has_log: bool,
 }
+
+/// So many alternatives still say something.
+const FEW: usize = 3;
 
 /// So many causes are told in full.
 const MOST_TOLD: usize = 3;
@@ -147,7 +175,11 @@ const MOST_NAMED: usize = 8;
 /// How telling something is.
 mod weights {
     pub(super) const GATEWAY: u32 = 1;
+    /// The only gateway with which something looks as it does.
+    pub(super) const ONLY_GATEWAY: u32 = 3;
     pub(super) const STATUS: u32 = 3;
+    /// One of many statuses.
+    pub(super) const ANY_STATUS: u32 = 1;
     pub(super) const CHECKS: u32 = 4;
     pub(super) const AFTER: u32 = 6;
     pub(super) const DETAILS: u32 = 6;
@@ -177,16 +209,28 @@ impl Arguments {
     /// What speaks for a cause; `None` if something contradicts it, or nothing speaks for it.
     fn compare(&self, cause: &'static Cause) -> Option<Found> {
         let signs = &cause.signs;
-        let mut found = Found { cause, weight: 0, fits: Vec::new() };
+        let mut found = Found { cause, weight: 0, fits: Vec::new(), has_log: false };
+        // With this gateway it always looks as it does, whether that was remarked on or not.
+        let is_only = self.gateway.is_some_and(|gateway| signs.gateways == [gateway]);
+        let is_only = is_only && !signs.observed.is_empty() && !signs.observed.contains(&Observed::Passes);
         if let Some(gateway) = self.gateway.filter(|_| !signs.gateways.is_empty()) {
-            found.weigh(signs.gateways.contains(&gateway), weights::GATEWAY, || format!("gateway {gateway}"))?;
+            let weight = match signs.gateways.len() {
+                _ if is_only => weights::ONLY_GATEWAY,
+                // What is told by the time, or by a reason, says little without it.
+                _ if signs.after.is_some() && self.after.is_none() => 0,
+                _ if signs.reason == Text::Present && self.reason.is_none() => 0,
+                0..=FEW => weights::GATEWAY,
+                _ => 0,
+            };
+            found.weigh(signs.gateways.contains(&gateway), weight, || format!("gateway {gateway}"))?;
         }
-        if let Some(status) = self.status.filter(|_| !signs.status.is_empty()) {
-            found.weigh(signs.status.contains(&status), weights::STATUS, || format!("status {}", status.words()))?;
-        }
-        if let Some((after, (least, most))) = self.after.zip(signs.after) {
+        let said_of_gateway = found.fits.len();
+        self.compare_status(&mut found)?;
+        if let Some((after, bounds)) = self.after.zip(signs.after) {
             let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-            found.weigh((least..=most).contains(&milliseconds), weights::AFTER, || format!("after {after:?}"))?;
+            let (least, most) = bounds;
+            let weight = weights::AFTER + u32::from(!causes::is_wide(bounds));
+            found.weigh((least..=most).contains(&milliseconds), weight, || format!("after {after:?}"))?;
         }
         if let Some(number) = self.checks.filter(|_| !signs.checks.is_empty()) {
             let checks = match number {
@@ -194,23 +238,25 @@ impl Arguments {
                 1 => Checks::One,
                 _ => Checks::Several,
             };
-            let weight = if signs.checks.len() == 1 { weights::CHECKS } else { weights::CHECKS / 2 };
+            // Two checks are remarkable where one is usual.
+            let is_usual = signs.checks.len() > 1 && number > 1;
+            let weight = if is_usual { weights::CHECKS / 2 } else { weights::CHECKS };
             found.weigh(signs.checks.contains(&checks), weight, || match number {
                 1 => "1 check".to_owned(),
                 number => format!("{number} checks"),
             })?;
         }
         if let Some(details) = self.details.as_deref().filter(|_| !signs.details.is_empty()) {
-            // A long text that is found says more than a short one.
-            let longest = signs.details.iter().filter(|part| contains(details, &[part])).map(|part| part.len()).max();
-            let weight = weights::DETAILS + u32::try_from(longest.unwrap_or_default() / 10).unwrap_or_default();
-            found.weigh(longest.is_some(), weight, || format!("details {details}"))?;
+            let more = found_in(details, signs.details);
+            let weight = weights::DETAILS + more.unwrap_or_default();
+            found.weigh(more.is_some(), weight, || format!("details {}", shown(details)))?;
         }
         found.weigh_text("body", self.body.as_deref(), signs.body)?;
         found.weigh_text("reason", self.reason.as_deref(), signs.reason)?;
         // A log has many lines: one that says something else contradicts nothing.
-        if let Some(log) = self.log.as_deref().filter(|log| contains(log, signs.log)) {
-            found.weigh(true, weights::TEXT, || format!("log `{log}`"))?;
+        if let Some((log, more)) = self.log.as_deref().and_then(|log| Some((log, found_in_log(log, signs.log)?))) {
+            found.has_log = true;
+            found.weigh(true, weights::TEXT + more, || format!("log `{}`", shown(log)))?;
         }
         for observed in &self.observed {
             if signs.observed.contains(observed) {
@@ -221,7 +267,8 @@ impl Arguments {
             }
         }
         // What is not remarked on may be so all the same, but less likely.
-        if !signs.observed.is_empty() && !signs.observed.iter().any(|observed| self.observed.contains(observed)) {
+        let is_remarked = signs.observed.iter().any(|observed| self.observed.contains(observed));
+        if !signs.observed.is_empty() && !is_remarked && !is_only {
             found.weight /= 2;
         }
         // A cause that is only about requests that pass is not for one that was answered with an error.
@@ -229,13 +276,47 @@ impl Arguments {
         if is_refused && signs.observed.contains(&Observed::Passes) {
             return None;
         }
-        (found.weight > weights::GATEWAY || !found.fits.is_empty() && self.gateway.is_none()).then_some(found)
+        (found.fits.len() > said_of_gateway).then_some(found)
+    }
+
+    fn compare_status(&self, found: &mut Found) -> Option<()> {
+        let signs = &found.cause.signs;
+        let Some(status) = self.status.filter(|_| !signs.status.is_empty()) else { return Some(()) };
+        let fits = signs.status.contains(&status);
+        if !fits && signs.status_field.is_some() && matches!(status, Status::Is(300..=599)) {
+            // The AuthConfig may say another status. That it was Usher who answered is told by other signs.
+            let is_answer = self.reason.as_deref().is_some_and(|reason| !reason.trim().is_empty())
+                || self.details.as_deref().is_some_and(|details| contains(details, &["ext_authz_denied"]))
+                || self.log.as_deref().is_some_and(|log| found_in_log(log, signs.log).is_some());
+            return is_answer.then_some(());
+        }
+        let weight = if signs.status.len() <= FEW { weights::STATUS } else { weights::ANY_STATUS };
+        found.weigh(fits, weight, || format!("status {}", status.words()))
+    }
+
+    /// What to know about a line of the log that speaks for none of the causes that were found.
+    fn about_log(&self, found: &[Found]) -> Option<String> {
+        let log = self.log.as_deref()?;
+        if found.iter().any(|found| found.has_log) {
+            return None;
+        }
+        let known: Vec<_> = causes::all()
+            .filter(|cause| found_in_log(log, cause.signs.log).is_some())
+            .map(|cause| format!("\"{}\"", cause.title))
+            .collect();
+        let log = shown(log);
+        Some(match known.as_slice() {
+            [] => format!("nothing is known about `{log}` in the log: it was left out\n"),
+            known => format!("`{log}` in the log speaks for {}, which something else contradicts\n", known.join(", ")),
+        })
     }
 
     fn told(&self, found: &[Found]) -> String {
         let Some(best) = found.first() else {
-            return "nothing is known that fits; say less, or more: `usher doctor causes` prints all causes\n"
-                .to_owned();
+            let about_log = self.about_log(found).unwrap_or_default();
+            return format!(
+                "nothing is known that fits; say less, or more: `usher doctor causes` prints all causes\n{about_log}"
+            );
         };
         let is_likely = |found: &&Found| 2 * found.weight > best.weight;
         let likely: Vec<_> = found.iter().filter(is_likely).take(MOST_TOLD).collect();
@@ -268,6 +349,9 @@ impl Arguments {
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
+        if let Some(about_log) = self.about_log(found) {
+            text.push_str(&format!("\n{about_log}"));
+        }
         text
     }
 
@@ -304,66 +388,22 @@ impl Found {
             Text::Any => return Some(()),
             Text::Absent => (seen.is_empty(), weights::PRESENCE),
             Text::Present => (!seen.is_empty(), weights::PRESENCE),
-            Text::Contains(texts) => (contains(seen, texts), weights::TEXT),
+            Text::AbsentOr(_) if seen.is_empty() => (true, weights::PRESENCE),
+            Text::Contains(texts) | Text::AbsentOr(texts) => {
+                let more = found_in(seen, texts);
+                (more.is_some(), weights::TEXT + more.unwrap_or_default())
+            }
         };
         self.weigh(fits, weight, || match seen {
             "" => format!("no {name}"),
-            seen => format!("{name} `{seen}`"),
+            seen => format!("{name} `{}`", shown(seen)),
         })
     }
-}
-
-/// Whether a text has one of these in it, without regard to case.
-fn contains(text: &str, parts: &[&str]) -> bool {
-    let text = text.to_lowercase();
-    parts.iter().any(|part| text.contains(&part.to_lowercase()))
 }
 
 fn word(observed: Observed) -> String {
     use clap::ValueEnum as _;
     observed.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
-/// A text in lines of bounded length. Links of the guide become their text.
-fn paragraph(first: &str, others: &str, text: &str) -> String {
-    const WIDTH: usize = 110;
-    let mut lines = String::new();
-    let mut line = first.to_owned();
-    let mut is_empty = true;
-    for word in without_links(text).split_whitespace() {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            lines.push_str(&line);
-            lines.push('\n');
-            line = others.to_owned();
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    lines.push_str(&line);
-    lines.push('\n');
-    lines
-}
-
-/// `[Status](status.md)` as `Status (docs/status.md)`, and links within the page as their text.
-fn without_links(text: &str) -> String {
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some((before, (name, (target, after)))) = rest.split_once('[').and_then(|(before, after)| {
-        let (name, after) = after.split_once("](")?;
-        Some((before, (name, after.split_once(')')?)))
-    }) {
-        plain.push_str(before);
-        plain.push_str(name);
-        if !target.starts_with('#') {
-            plain.push_str(&format!(" (docs/{target})"));
-        }
-        rest = after;
-    }
-    plain + rest
 }
 
 #[cfg(test)]

@@ -57,7 +57,22 @@ fn scalar(text: &str) -> String {
     let is_plain = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
         && !OTHERS.contains(&text.to_ascii_lowercase().as_str());
-    if is_plain { text.to_owned() } else { Value::from(text).to_string() }
+    if is_plain { text.to_owned() } else { quoted(text) }
+}
+
+/// In quotation marks. What JSON leaves as it is and YAML takes for a line break, or for nothing that may stand in it,
+/// is escaped, too.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for letter in Value::from(text).to_string().chars() {
+        match letter {
+            letter if letter.is_control() || "\u{2028}\u{2029}\u{feff}".contains(letter) => {
+                quoted.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            letter => quoted.push(letter),
+        }
+    }
+    quoted
 }
 
 #[cfg(test)]
@@ -71,11 +86,14 @@ mod tests {
         let value = json!({
             "spec": {"a": ["x-a", ":path", "no", "1"], "b": {"c": 8192, "d": true, "e f": null}, "g": [],
                 "list": [{"name": "a", "inner": {"x": [1, 2]}}, {"name": "b: #", "inner": {}}],
-                "flat": [{"exact": "a"}, {"exact": "b\"c"}]},
+                "flat": [{"exact": "a"}, {"exact": "b\"c"}],
+            "a\nspec: {evil: true}\n": "\u{1b}\u{7f}\u{85}\u{2028}\u{2029}\u{feff}"},
         });
         let text = block(&value, 0);
         let read: Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(read, value, "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains("evil")).count(), 1, "{text}");
+        assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "{text}");
         assert!(text.contains("  a: [x-a, \":path\", \"no\", \"1\"]\n"), "{text}");
         assert!(text.contains("  flat: [{exact: a}, {exact: \"b\\\"c\"}]\n"), "{text}");
     }

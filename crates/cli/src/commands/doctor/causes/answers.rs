@@ -18,12 +18,13 @@ pub(super) const CAUSES: &[Cause] = &[
             details: &["ext_authz_denied"],
             body: Text::Absent,
             reason: Text::Contains(&["Service not found"]),
-            log: &["Service not found", "NOT_FOUND"],
+            log: &["Service not found", "NOT_FOUND", "host already taken", "route already taken"],
             ..ANY
         },
         why: "The AuthConfig is found by the host of the request, unless the gateway says otherwise. A port counts \
               only if the AuthConfig names one. A context extension `host` of the route takes the place of the host, \
-              even if it is empty.",
+              even if it is empty. `routes` of an AuthConfig are found only if the gateway names the route, the server \
+              has `--allow-route-lookup`, and the route is in the namespace of the AuthConfig.",
         proof: &[
             "Usher's log has `outgoing authorization response` with `NOT_FOUND` and the `host` as it came in; and \
              `lookup_host` or `route`, if the gateway names one: then these count.",
@@ -33,8 +34,18 @@ pub(super) const CAUSES: &[Cause] = &[
         changes: &[
             always("write the host of the log into `hosts` of the AuthConfig, as it is or with a wildcard."),
             always(
-                "if the log has `waiting for a Secret` or `host already taken` for the AuthConfig, see \
-                 [Status](status.md).",
+                "if the log has `host already taken`, `route already taken` or `host is nobody's` for the AuthConfig, \
+                 see [Status](status.md).",
+            ),
+            on(
+                &[EnvoyGateway],
+                "for `routes`: `includeRouteMetadata: true` in `extAuth` of the SecurityPolicy, and the server flag \
+                 `--allow-route-lookup`.",
+            ),
+            on(
+                &[Kgateway, Agentgateway, Envoy],
+                "for `routes`: a context extension `route: HTTPRoute/NAMESPACE/NAME` for the route, and the server \
+                 flag `--allow-route-lookup`.",
             ),
             on(
                 &[Istio, IstioWaypoint],
@@ -48,7 +59,8 @@ pub(super) const CAUSES: &[Cause] = &[
             ),
             on(
                 &[GatewayApi],
-                "the filter has no context extensions: the AuthConfig must have the host of the request.",
+                "the filter has no context extensions, and names no route: the AuthConfig must have the host of the \
+                 request.",
             ),
         ],
     },
@@ -56,6 +68,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "There is no credential where the rule looks for it",
         signs: Signs {
             status: &[Is(401)],
+            status_field: Some("response.unauthenticated.code"),
             checks: &[One, Several],
             details: &["ext_authz_denied"],
             reason: Text::Contains(&["credential not found"]),
@@ -88,6 +101,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The credential is not accepted",
         signs: Signs {
             status: &[Is(401)],
+            status_field: Some("response.unauthenticated.code"),
             checks: &[One, Several],
             details: &["ext_authz_denied"],
             reason: Text::Present,
@@ -111,6 +125,7 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "A rule denies the request",
         signs: Signs {
             status: &[Is(403)],
+            status_field: Some("response.unauthorized.code"),
             checks: &[One, Several],
             details: &["ext_authz_denied"],
             reason: Text::Present,
@@ -130,18 +145,20 @@ pub(super) const CAUSES: &[Cause] = &[
     Cause {
         title: "It cannot be decided",
         signs: Signs {
-            status: &[Is(503)],
+            status: &[Is(503), Is(403)],
             checks: &[One, Several],
-            reason: Text::Present,
+            details: &["ext_authz_denied", "ext_authz_error"],
+            body: super::reaching::NO_BODY,
             log: &["UNAVAILABLE"],
             ..ANY
         },
-        why: "Usher was asked and does not know: it says so, with a reason and the id of the decision. Requests do \
-              not pass then. With Envoy before 1.37 and with agentgateway, `--error-response` makes it a 403 without \
-              a reason.",
+        why: "Usher was asked and does not know, so that requests do not pass: 503, with a reason and the id of the \
+              decision. The reason is empty if the time of the check was over (`--timeout`, or what the gateway \
+              waits). With Envoy before 1.37 and with agentgateway, `--error-response` makes it a 403 without a \
+              reason.",
         proof: &[
             "Usher's log has a line of level `warn`, `outgoing authorization response`, with the same id, `reason` \
-             and `detail`.",
+             and `detail`. Where it has none for the request, [the upstream](#the-upstream-answers) has answered.",
             "`auth_server_response_status{status=\"UNAVAILABLE\"}` counts these. They are never the client's fault.",
         ],
         changes: &[always(
@@ -182,7 +199,11 @@ pub(super) const CAUSES: &[Cause] = &[
             status: &[Is(503)],
             checks: &[One, Several],
             reason: Text::Contains(&["configuration is being loaded"]),
-            log: &["configuration is being loaded"],
+            log: &[
+                "configuration is being loaded",
+                "waiting for a Secret",
+                "a Secret that an AuthConfig names cannot be read",
+            ],
             observed: &[Observed::OnlyFirst],
             ..ANY
         },
@@ -205,7 +226,7 @@ pub(super) const CAUSES: &[Cause] = &[
             status: &[Is(503)],
             checks: &[One, Several],
             reason: Text::Contains(&["configuration is invalid"]),
-            log: &["is short for hosts of several AuthConfigs"],
+            log: &["is short for hosts of several AuthConfigs", "host is nobody's"],
             ..ANY
         },
         why: "Two AuthConfigs with `hostAliases: kubernetesService` protect Services of the same name in different \
@@ -237,8 +258,9 @@ pub(super) const CAUSES: &[Cause] = &[
         signs: Signs {
             status: &[Is(400)],
             checks: &[One, Several],
+            details: &["ext_authz_denied"],
             reason: Text::Contains(&["Invalid request"]),
-            log: &["INVALID_ARGUMENT"],
+            log: &["INVALID_ARGUMENT", "a check cannot be read"],
             ..ANY
         },
         why: "The check has more than 65,536 headers or 16 MiB, a text that is not UTF-8, or nothing about HTTP: the \

@@ -71,7 +71,7 @@ pub(super) const CAUSES: &[Cause] = &[
             ..ANY
         },
         why: "`cache` of agentgateway uses an answer again for requests with the same key. A key that lacks something \
-              that rules read gives one caller the answer of another. Denials are kept, too.",
+              that rules read gives one caller the answer of another.",
         proof: &[
             "The first request after the `ttl` is decided as it should be. Usher's log has a check for that one only.",
         ],
@@ -83,18 +83,35 @@ pub(super) const CAUSES: &[Cause] = &[
     },
     Cause {
         title: "Another AuthConfig decides",
-        signs: Signs { checks: &[One, Several], observed: &[Observed::Passes], log: &["host already taken"], ..ANY },
+        signs: Signs {
+            checks: &[One, Several],
+            observed: &[Observed::Passes],
+            log: &["host already taken", "route already taken"],
+            ..ANY
+        },
         why: "A host belongs to the AuthConfig that claimed it first, a wildcard catches what nobody claims, and a \
-              context extension `host` or the route takes the place of the host.",
+              context extension `host` or the route takes the place of the host. If the gateway does not name the \
+              route, or the server lacks `--allow-route-lookup`, the AuthConfig with `routes` does not decide, and the \
+              one with the host does.",
         proof: &[
             "`usher doctor symptoms --config PATH --host HOST` says which one it is, and who claims the host in vain.",
             "`auth_server_authconfig_total` counts by AuthConfig. `HostConflict` in the [status](status.md) names the \
              other one.",
         ],
-        changes: &[always(
-            "take the host out of the other one, or delete it; `--allow-superseding-host-subsets` lets exact hosts \
-             win over older wildcards.",
-        )],
+        changes: &[
+            always(
+                "take the host out of the other one, or delete it; `--allow-superseding-host-subsets` lets exact \
+                 hosts win over older wildcards.",
+            ),
+            always(
+                "for `routes`: the server flag `--allow-route-lookup`, and a route in the namespace of the AuthConfig.",
+            ),
+            on(&[EnvoyGateway], "for `routes`: `includeRouteMetadata: true` in `extAuth` of the SecurityPolicy."),
+            on(
+                &[Kgateway, Agentgateway, Envoy],
+                "for `routes`: a context extension `route: HTTPRoute/NAMESPACE/NAME` for the route.",
+            ),
+        ],
     },
     Cause {
         title: "The AuthConfig lets the request pass",

@@ -9,6 +9,13 @@ use super::{
     Text, always, on,
 };
 
+/// What a gateway answers by itself: agentgateway has words for it, others have none.
+pub(super) const NO_BODY: Text = Text::AbsentOr(&["external authorization failed"]);
+
+/// What Usher says when the time of a check is over.
+const DEADLINE: &[&str] =
+    &["the deadline has passed", "the deadline of a check had passed", "the deadline of the check passed"];
+
 pub(super) const CAUSES: &[Cause] = &[
     Cause {
         title: "The gateway speaks HTTP/1.1 to Usher",
@@ -46,7 +53,7 @@ pub(super) const CAUSES: &[Cause] = &[
             status: &[Is(403), Is(503)],
             checks: &[NoCheck],
             details: &["ext_authz_error"],
-            body: Text::Absent,
+            body: NO_BODY,
             reason: Text::Absent,
             ..ANY
         },
@@ -69,24 +76,64 @@ pub(super) const CAUSES: &[Cause] = &[
         ],
     },
     Cause {
-        title: "The gateway may not use a Service of another namespace",
+        title: "What a policy refers to is missing or not permitted",
         signs: Signs {
             gateways: &[Kgateway, EnvoyGateway, GatewayApi],
             status: &[Is(500)],
             checks: &[NoCheck],
+            body: Text::AbsentOr(&["invalid route configuration"]),
             reason: Text::Absent,
             ..ANY
         },
-        why: "A reference into another namespace needs a ReferenceGrant there. Without it the gateway answers 500 to \
-              every request of the route.",
-        proof: &[
-            "The status of the GatewayExtension, the SecurityPolicy or the route says `RefNotPermitted`, or that the \
-             backend was not found.",
+        why: "The GatewayExtension, the Service or its port does not exist, or a reference into another namespace has \
+              no ReferenceGrant there. The gateway then answers 500 to every request of the route.",
+        proof: &["The status of the route, the GatewayExtension or the SecurityPolicy says what is missing: `missing \
+             reference grant`, `RefNotPermitted`, or that something was not found."],
+        changes: &[
+            always(
+                "the name, the namespace and the port of what is referred to. `deploy/gateways` has all objects for \
+                 each gateway.",
+            ),
+            always(
+                "make a ReferenceGrant in the namespace of Usher: `from` the kind and namespace of the object that \
+                 refers, `to` the Service.",
+            ),
         ],
-        changes: &[always(
-            "make a ReferenceGrant in the namespace of Usher: `from` the kind and namespace of the object that \
-             refers, `to` the Service. `deploy/gateways` has one for each gateway.",
-        )],
+    },
+    Cause {
+        title: "Usher does not answer in time",
+        signs: Signs {
+            status: &[Is(403), Is(503)],
+            after: Some((320, 20_000)),
+            details: &["ext_authz_error"],
+            body: NO_BODY,
+            reason: Text::Absent,
+            log: DEADLINE,
+            ..ANY
+        },
+        why: "The gateway waits as long as it was told, 1 second in `deploy/gateways`, and then answers by itself. A \
+              rule that asks somebody, an issuer or a service, takes longer; or packets are dropped on the way, and no \
+              check arrives.",
+        proof: &[
+            "The time in the gateway's access log is always just above what the gateway was told.",
+            "Usher's log has `outgoing authorization response` with `UNAVAILABLE` and the `detail` `the deadline has \
+             passed`, or `the deadline of a check had passed before it could be decided`. If it has nothing, no check \
+             arrives.",
+        ],
+        changes: &[
+            always(
+                "let slow rules answer faster: a [`cache`](reference/README.md) for what they ask, and a `timeout` \
+                 below the gateway's.",
+            ),
+            always("if no check arrives: a NetworkPolicy, or a Service that leads elsewhere."),
+            on(&[Kgateway], "or a longer `requestTimeout` in `grpcService` of the GatewayExtension."),
+            on(&[Istio, IstioWaypoint, EnvoyGateway], "or a longer `timeout` in the provider, or in `extAuth`."),
+            on(&[Envoy], "or a longer `timeout` in `grpc_service` of the filter."),
+            on(
+                &[Agentgateway],
+                "or a longer `backend.http.requestTimeout` in the AgentgatewayPolicy of Usher's Service.",
+            ),
+        ],
     },
     Cause {
         title: "The gateway waits for 200 ms only",
@@ -97,7 +144,7 @@ pub(super) const CAUSES: &[Cause] = &[
             details: &["ext_authz_error"],
             body: Text::Absent,
             reason: Text::Absent,
-            log: &["the deadline has passed", "the deadline of a check had passed", "the deadline of the check passed"],
+            log: DEADLINE,
             ..ANY
         },
         why: "200 ms is what Envoy takes where nobody says otherwise. A rule that asks somebody, an issuer or a \
@@ -138,26 +185,32 @@ pub(super) const CAUSES: &[Cause] = &[
         ],
     },
     Cause {
-        title: "The gateway waits for ten minutes",
+        title: "The gateway waits for ten minutes, or without end",
         signs: Signs {
-            gateways: &[Istio, IstioWaypoint],
+            gateways: &[Istio, IstioWaypoint, Agentgateway],
             status: &[Is(403), Is(503), Status::None],
             after: Some((20_000, 630_000)),
+            body: NO_BODY,
             reason: Text::Absent,
             observed: &[Observed::Hangs],
             ..ANY
         },
-        why: "600 seconds is what Istio takes where nobody says otherwise, so that it looks as if nobody answers. \
-              Packets are dropped on the way (NetworkPolicy, mTLS that one side does not expect), or a rule waits for \
-              somebody.",
+        why: "Where nobody says otherwise, Istio waits for 600 seconds and agentgateway without end, so that it looks \
+              as if nobody answers. Packets are dropped on the way (NetworkPolicy, mTLS that one side does not \
+              expect), or a rule waits for somebody.",
         proof: &[
-            "With `timeout: 1s` in the provider the client gets 403 after a second, and the cause behind it can be \
-             looked for.",
+            "With a time of 1 second in the gateway the client gets an answer after a second, and the cause behind it \
+             can be looked for.",
         ],
         changes: &[
             on(
                 &[Istio, IstioWaypoint],
                 "`timeout: 1s` and `statusOnError: \"503\"` in `envoyExtAuthzGrpc` of the provider in the mesh config.",
+            ),
+            on(
+                &[Agentgateway],
+                "`backend.http.requestTimeout: 1s` in an AgentgatewayPolicy whose target is Usher's Service, in the \
+                 namespace of that Service: `extAuth` has no field for it.",
             ),
             always("a `timeout` for the rule that waits, or `--timeout` for all checks."),
         ],
@@ -168,7 +221,7 @@ pub(super) const CAUSES: &[Cause] = &[
             status: &[Is(403), Is(503)],
             checks: &[NoCheck],
             details: &["ext_authz_error"],
-            body: Text::Absent,
+            body: NO_BODY,
             reason: Text::Absent,
             log: &["a client speaks TLS to a port without it", "TLS handshake failed"],
             ..ANY
@@ -200,7 +253,12 @@ pub(super) const CAUSES: &[Cause] = &[
     },
     Cause {
         title: "Only the first requests are late",
-        signs: Signs { status: &[Is(403), Is(503)], observed: &[Observed::OnlyFirst], ..ANY },
+        signs: Signs {
+            status: &[Is(403), Is(503)],
+            log: &["cannot be fetched", "missing json web key set", "missing openid connect configuration"],
+            observed: &[Observed::OnlyFirst],
+            ..ANY
+        },
         why: "Keys and policies are fetched in the background, when an AuthConfig is loaded: before that, requests \
               that need them are answered with 503. The first request to a service that a rule asks also has to set \
               up a connection, with TLS, which may take longer than the 200 ms that some gateways wait.",
@@ -222,6 +280,7 @@ pub(super) const CAUSES: &[Cause] = &[
             status: &[Is(403), Is(503)],
             details: &["ext_authz_error"],
             reason: Text::Absent,
+            log: &["draining"],
             observed: &[Observed::Sometimes],
             ..ANY
         },
@@ -273,6 +332,7 @@ pub(super) const CAUSES: &[Cause] = &[
     Cause {
         title: "The gateway may not ask so often at a time",
         signs: Signs {
+            gateways: &[Kgateway, Istio, IstioWaypoint, EnvoyGateway, Envoy, GatewayApi],
             status: &[Is(403), Is(503)],
             after: Some((0, 100)),
             details: &["ext_authz_error"],
@@ -280,8 +340,9 @@ pub(super) const CAUSES: &[Cause] = &[
             observed: &[Observed::Sometimes],
             ..ANY
         },
-        why: "Envoy bounds the requests that are under way to a cluster: 1024, unless somebody says otherwise. Slow \
-              rules and many requests reach that bound; what is beyond fails at once.",
+        why: "kgateway, Envoy Gateway and Envoy let 1024 requests to a cluster be under way, unless somebody says \
+              otherwise. Istio has no such bound, unless a DestinationRule sets one. Slow rules and many requests \
+              reach it; what is beyond fails at once.",
         proof: &[
             "Envoy counts `upstream_rq_pending_overflow` of the cluster, or `circuit_breakers.default.rq_open` is 1.",
         ],
@@ -290,7 +351,7 @@ pub(super) const CAUSES: &[Cause] = &[
             on(&[EnvoyGateway], "`circuitBreaker.maxParallelRequests` in `backendSettings` of `extAuth.grpc`."),
             on(
                 &[Istio, IstioWaypoint],
-                "a DestinationRule for the host of Usher: `connectionPool.http.http2MaxRequests`.",
+                "a larger `connectionPool.http.http2MaxRequests` in the DestinationRule for the host of Usher.",
             ),
             on(&[Kgateway], "a BackendConfigPolicy for the Service of Usher, with `circuitBreakers`."),
             always("let slow rules answer faster, with a `cache` and a `timeout`."),

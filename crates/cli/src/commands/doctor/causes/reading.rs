@@ -9,6 +9,14 @@ use super::{
     Text, always, on,
 };
 
+/// What Usher says where it does not learn who calls.
+const NO_IDENTITY: &[&str] = &[
+    "the connection has no SPIFFE identity",
+    "header x-forwarded-client-cert not found in request",
+    "no SPIFFE identity found in XFCC header",
+    "the trust domain is not accepted",
+];
+
 pub(super) const CAUSES: &[Cause] = &[
     Cause {
         title: "A list of headers is too short",
@@ -54,16 +62,24 @@ pub(super) const CAUSES: &[Cause] = &[
         changes: &[
             on(
                 &[Kgateway],
-                "`maxRequestBytes` of `withRequestBody`, in the TrafficPolicy of the route or in the GatewayExtension.",
+                "a larger `maxRequestBytes` of `withRequestBody`, in the TrafficPolicy of the route or in the \
+                 GatewayExtension.",
             ),
+            on(&[Istio, IstioWaypoint], "a larger `maxRequestBytes` of `includeRequestBodyInCheck`."),
+            on(&[EnvoyGateway], "a larger `maxRequestBytes` of `bodyToExtAuth`."),
+            on(&[Envoy], "a larger `max_request_bytes` of `with_request_body`."),
             on(
-                &[Istio, IstioWaypoint],
-                "`maxRequestBytes` of `includeRequestBodyInCheck`, or `allowPartialMessage: true`.",
+                &[Agentgateway],
+                "a larger `maxRequestBytes` of `includeRequestBody` in its standalone file. An AgentgatewayPolicy \
+                 never answers 413: `forwardBody` cuts what is longer.",
             ),
-            on(&[EnvoyGateway], "`maxRequestBytes` of `bodyToExtAuth`: it knows no partial bodies."),
-            on(&[Envoy], "`max_request_bytes` of `with_request_body`, or `allow_partial_message: true`."),
-            on(&[Agentgateway, GatewayApi], "`maxSize` of `forwardBody`."),
-            always("where rules read no bodies (`usher doctor needs` tells), take the setting out altogether."),
+            on(&[GatewayApi], "a larger `maxSize` of `forwardBody`."),
+            always("or leave the body out on routes whose rules read none (`usher doctor needs` tells)."),
+            always(
+                "no partial messages instead (`allowPartialMessage: true`, `allow_partial_message`): rules would see \
+                 the beginning only, and a body that was padded may look complete to them, while the upstream gets \
+                 all of it.",
+            ),
         ],
     },
     Cause {
@@ -92,23 +108,30 @@ pub(super) const CAUSES: &[Cause] = &[
             gateways: &[IstioWaypoint],
             status: &[Is(401), Is(403)],
             checks: &[One, Several],
-            reason: Text::Contains(&[
-                "the connection has no SPIFFE identity",
-                "header x-forwarded-client-cert not found in request",
-            ]),
-            log: &["the connection has no SPIFFE identity", "header x-forwarded-client-cert not found in request"],
+            reason: Text::Contains(NO_IDENTITY),
+            log: NO_IDENTITY,
             observed: &[Observed::IdentityMissing],
             ..ANY
         },
         why: "On a waypoint mTLS ends one listener before the one that asks, so that `source.principal` is empty, \
               always.",
-        proof: &["`incoming authorization request` in the log (level debug) has no `principal` in `source`."],
-        changes: &[on(
-            &[IstioWaypoint],
-            "annotate the Gateway of the waypoint with `ambient.istio.io/xfcc-include-client-identity: \"true\"` \
-             (Istio 1.31 or later), and use `spiffe` with `trust: xfcc`. There is no certificate in that header: \
-             `x509` cannot use it.",
-        )],
+        proof: &[
+            "`incoming authorization request` in the log (level debug) has no `principal` in `source`, and shows what \
+             is in `x-forwarded-client-cert`.",
+        ],
+        changes: &[
+            on(
+                &[IstioWaypoint],
+                "annotate the Gateway of the waypoint with `ambient.istio.io/xfcc-include-client-identity: \"true\"` \
+                 (Istio 1.31 or later), and use `spiffe` with `trust: xfcc`. There is no certificate in that header: \
+                 `x509` cannot use it.",
+            ),
+            on(
+                &[IstioWaypoint],
+                "if the reason is `the trust domain is not accepted`: write the trust domain of the mesh into \
+                 `trustDomains`.",
+            ),
+        ],
     },
     Cause {
         title: "The gateway does not pass the client's certificate on",

@@ -20,13 +20,19 @@ pub(super) const CAUSES: &[Cause] = &[
             reason: Text::Absent,
             ..ANY
         },
-        why: "`RBAC: access denied` is the answer of Envoy's own rules. Usher never says that.",
+        why: "`RBAC: access denied` is the answer of Envoy's own rules. Usher never says that. It may have been asked \
+              all the same: Istio asks it before it looks at policies with `DENY` and `ALLOW`.",
         proof: &["`rbac_access_denied_matched_policy[…]` in the access log names the policy."],
         changes: &[
             on(
                 &[Istio, IstioWaypoint],
                 "AuthorizationPolicies with `action: DENY` or `ALLOW`: as soon as there is one `ALLOW`, everything \
                  else is denied.",
+            ),
+            on(
+                &[Istio, IstioWaypoint],
+                "`own-names-of-*` of `deploy/gateways` denies hosts that are not those of the service, so that nobody \
+                 chooses another AuthConfig by them: add the name and the port that clients write.",
             ),
             on(&[Kgateway, EnvoyGateway, Envoy], "the rules (`rbac`, `authorization`) of the route or the listener."),
         ],
@@ -66,6 +72,48 @@ pub(super) const CAUSES: &[Cause] = &[
         proof: &["`route_not_found` in the access log. Usher's log has nothing."],
         changes: &[always(
             "`hostnames` and `matches` of the route, and whether the Gateway accepts it (`status.parents`).",
+        )],
+    },
+    Cause {
+        title: "The gateway refuses the request before it asks",
+        signs: Signs {
+            status: &[Is(400), Is(307), Is(431)],
+            checks: &[NoCheck],
+            details: &[
+                "path_normalization_failed",
+                "unexpected_underscore",
+                "headers_too_large",
+                "too_many_headers",
+                "codec_error",
+                "missing_host_header",
+            ],
+            reason: Text::Absent,
+            ..ANY
+        },
+        why: "The listener takes the request for wrong: a path that it will not put into its normal form, such as one \
+              with an escaped slash, a header with an underscore, too many headers. Filters, and so Usher, are not \
+              asked. A 400 of Usher has the header `x-ext-auth-reason`.",
+        proof: &["The details in the access log say what it is. Usher's log has nothing."],
+        changes: &[
+            always("the client: most of these requests are not meant well."),
+            on(
+                &[Kgateway, Istio, IstioWaypoint, EnvoyGateway, Envoy],
+                "or the settings of the listener: `path_with_escaped_slashes_action`, \
+                 `headers_with_underscores_action`, `max_request_headers_kb`, under the names that the gateway has \
+                 for them.",
+            ),
+        ],
+    },
+    Cause {
+        title: "The gateway has kept a denial",
+        signs: Signs { gateways: &[Agentgateway], checks: &[NoCheck], reason: Text::Present, ..ANY },
+        why: "`cache` of agentgateway keeps denials as well as permissions. Whoever was denied stays denied until the \
+              `ttl` is over, although Usher would now say something else.",
+        proof: &["The answer has `x-ext-auth-reason`, and Usher's log has no check for it. It ends with the `ttl`."],
+        changes: &[on(
+            &[Agentgateway],
+            "a `ttl` of `0s` for denials: let it read dynamic metadata that the AuthConfig sets, as in [Answers that \
+             are reused](gateways/agentgateway.md#5-answers-that-are-reused).",
         )],
     },
     Cause {

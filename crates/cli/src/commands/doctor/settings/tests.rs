@@ -165,3 +165,20 @@ fn routes_are_named() {
         "{notes:?}"
     );
 }
+
+/// `extAuth` of a route takes the place of that of the Gateway.
+#[test]
+fn agentgateway_is_told_everything_in_each_object() {
+    const WHEN: &str = "when: [{predicate: request.context_extensions.tier != ''}, {predicate: request.body != ''}, \
+                        {predicate: metadata.filter_metadata.mine.x != ''}]";
+    let told = |spec: &str| {
+        let (values, _) = settings(Gateway::Agentgateway, spec);
+        values.into_iter().map(|value| value["spec"]["traffic"]["extAuth"].clone()).collect::<Vec<_>>()
+    };
+    let with = |extensions: Value| json!({"forwardBody": {"maxSize": 8192}, "grpc": {"requestMetadata": {"mine": "EXPRESSION"}, "contextExtensions": extensions}});
+    assert_eq!(told(&format!("{{hosts: [a], {WHEN}}}")), [with(json!({"tier": "VALUE"}))]);
+    assert_eq!(
+        told(&format!("{{hosts: [], routes: [{{name: web}}], {WHEN}}}")),
+        [with(json!({"tier": "VALUE"})), with(json!({"tier": "VALUE", "route": "HTTPRoute/team/web"}))]
+    );
+}

@@ -2,7 +2,7 @@ use clap::Parser;
 
 use super::*;
 
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 struct Command {
     #[command(flatten)]
     arguments: Arguments,
@@ -42,14 +42,15 @@ fn the_most_likely_cause_comes_first() {
         ("--status 503 --checks 0 --after 3ms --gateway kgateway", http1),
         ("--status 403 --checks 0", http1),
         ("--log 'a client does not speak HTTP/2; …'", http1),
+        ("--checks 0 --gateway agentgateway", "The gateway does not reach Usher"),
         ("--status 403 --checks 0 --gateway envoy-gateway", "The gateway does not reach Usher"),
         ("--status 403 --checks 0 --gateway agentgateway", "The gateway does not reach Usher"),
-        ("--status 500 --checks 0 --gateway kgateway", "The gateway may not use a Service of another namespace"),
+        ("--status 500 --checks 0 --gateway kgateway", "What a policy refers to is missing or not permitted"),
         ("--status 403 --after 200ms --gateway kgateway", "The gateway waits for 200 ms only"),
         ("--status 503 --after 0.204s", "The gateway waits for 200 ms only"),
         ("--status 403 --after 10s --gateway envoy-gateway", "Usher does not answer within 10 seconds"),
-        ("--status 403 --after 600s", "The gateway waits for ten minutes"),
-        ("--observed hangs --gateway istio", "The gateway waits for ten minutes"),
+        ("--status 403 --after 600s", "The gateway waits for ten minutes, or without end"),
+        ("--observed hangs --gateway istio", "The gateway waits for ten minutes, or without end"),
         ("--observed hangs --checks 0 --gateway kgateway", "The gateway waits for the end of a body"),
         ("--observed hangs --checks 1 --status none --gateway envoy", "A header breaks the answer"),
         ("--observed only-first --status 403", "Only the first requests are late"),
@@ -100,11 +101,66 @@ fn the_most_likely_cause_comes_first() {
         ),
         ("--status 503 --details filter_removed_required_request_headers", "A header breaks the request on its way"),
         ("--status 500 --details ext_authz_invalid --gateway envoy", "The gateway refuses what Usher changes"),
+        (
+            "--status 403 --gateway agentgateway --body 'external authorization failed'",
+            "The gateway does not reach Usher",
+        ),
+        (
+            "--status 403 --gateway agentgateway --body 'external authorization failed' --checks 0",
+            "The gateway does not reach Usher",
+        ),
+        (
+            "--status 403 --gateway agentgateway --body 'external authorization failed' --after 1s",
+            "Usher does not answer in time",
+        ),
+        ("--status 503 --after 1s --gateway kgateway", "Usher does not answer in time"),
+        ("--status 503 --after 1s --gateway istio", "Usher does not answer in time"),
+        ("--status 503 --after 1s --gateway istio --details ext_authz_error", "Usher does not answer in time"),
+        ("--status 503 --after 1s --log 'the deadline of the check passed'", "Usher does not answer in time"),
+        ("--log 'the deadline has passed'", "Usher does not answer in time"),
+        ("--status 503 --reason '' --checks 1", "It cannot be decided"),
+        ("--status 403 --checks 1 --details ext_authz_error --gateway agentgateway", "It cannot be decided"),
+        (
+            "--status 403 --checks 1 --body 'external authorization failed' --gateway agentgateway",
+            "It cannot be decided",
+        ),
+        ("--status 431 --details http1.headers_too_large", "The gateway refuses the request before it asks"),
+        ("--status 401 --gateway istio-waypoint", "A waypoint does not say who calls"),
+        ("--status 401 --gateway waypoint", "A waypoint does not say who calls"),
+        ("--gateway istio-waypoint --reason 'the trust domain is not accepted'", "A waypoint does not say who calls"),
+        ("--reason 'no SPIFFE identity found in XFCC header'", "A waypoint does not say who calls"),
+        ("--observed hangs --gateway agentgateway", "The gateway waits for ten minutes, or without end"),
+        ("--status 403 --checks 0 --reason Unauthorized --gateway agentgateway", "The gateway has kept a denial"),
+        ("--status 302 --reason 'credential not found'", "There is no credential where the rule looks for it"),
+        ("--status 429 --reason 'the API Key provided is invalid'", "The credential is not accepted"),
+        ("--status 404 --log '{\"response\":\"PERMISSION_DENIED\"}'", "A rule denies the request"),
+        (
+            "--log '{\"response\":\"UNAVAILABLE\",\"reason\":\"requests nested too deep (1)\"}'",
+            "Requests of rules lead back to rules",
+        ),
+        ("--log '\"reason\":\"requests nested too deep\"'", "Requests of rules lead back to rules"),
+        (
+            "--log '{\"response\":\"UNAVAILABLE\",\"reason\":\"configuration is invalid (1)\",\"detail\":\"`a` is short for hosts of several AuthConfigs\"}'",
+            "A short name belongs to several Services",
+        ),
+        ("--log 'is short for hosts'", "A short name belongs to several Services"),
+        ("--log 'waiting for a Secret: its hosts answer 503'", "The configuration is still being loaded"),
+        ("--log 'cannot be fetched'", "Only the first requests are late"),
+        ("--log draining", "Some requests fail while pods are replaced"),
+        ("--log 'speaks TLS'", "One side speaks TLS and the other does not"),
+        ("--log 'route already taken' --status 404", "No AuthConfig has the host"),
+        ("--status 400 --details path_normalization_failed", "The gateway refuses the request before it asks"),
+        ("--status 400 --details http1.unexpected_underscore", "The gateway refuses the request before it asks"),
+        ("--status 500 --body 'invalid route configuration'", "What a policy refers to is missing or not permitted"),
+        ("--status 503 --gateway envoy-gateway", "The gateway does not reach Usher"),
     ] {
         let found = titles(seen);
         assert_eq!(found.first(), Some(&expected), "{seen}: {found:?}");
         named.insert(expected);
     }
+    // A quotation mark in it is none of a command line here.
+    let arguments = Command::try_parse_from(["test", "--log", "host is nobody's"]).unwrap().arguments;
+    assert_eq!(arguments.diagnose()[0].cause.title, "A short name belongs to several Services");
     for cause in causes::all() {
         assert!(named.contains(cause.title), "nothing leads to `{}`", cause.title);
     }
@@ -121,6 +177,12 @@ fn what_contradicts_is_left_out() {
         ("--status 404 --reason ''", "No AuthConfig has the host"),
         ("--observed passes", "The gateway speaks HTTP/1.1 to Usher"),
         ("--status 403", "The route is not protected"),
+        ("--status 302", "There is no credential where the rule looks for it"),
+        ("--status 200 --reason Unauthorized", "A rule denies the request"),
+        ("--status 403 --body 'denied by a rule'", "The gateway does not reach Usher"),
+        ("--status 403 --after 200ms", "Usher does not answer in time"),
+        ("--status 400 --details path_normalization_failed", "The check cannot be read"),
+        ("--status 503 --observed sometimes --gateway agentgateway", "The gateway may not ask so often at a time"),
     ] {
         assert!(!titles(seen).contains(&excluded), "{seen}");
     }
@@ -134,6 +196,11 @@ fn what_makes_no_sense_is_refused() {
         ("--gateway kgateway", "required"),
         ("--status 1000", "no status such as `403`"),
         ("--after soon", "no time such as `200ms`"),
+        ("--after 5", "no time such as"),
+        ("--after 5h", "no time such as"),
+        ("--after 9999999min", "no time such as"),
+        ("--checks many", "`many` is no number such as `0` or `1`"),
+        ("--checks=-1", "no number such as"),
         ("--after=-1s", "no time such as"),
         ("--after 1e99s", "no time such as"),
         ("--after NaNs", "no time such as"),
@@ -145,7 +212,15 @@ fn what_makes_no_sense_is_refused() {
         let error = parsed.map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(expected), "{wrong}: {error}");
     }
-    assert_eq!(time("0.2s").unwrap(), time("200ms").unwrap());
+    for (time, expected) in [("0.2s", 200), ("200ms", 200), ("5m", 300_000), ("1min", 60_000), ("1 sec", 1000)] {
+        assert_eq!(super::time(time).unwrap(), Duration::from_millis(expected), "{time}");
+    }
+    let long = "a.".repeat(20_000);
+    let error = Command::try_parse_from(["test", "--config", "a", "--host", &long]).unwrap_err().to_string();
+    assert!(error.contains("hosts have at most 255 bytes"), "{}", error.len());
+    assert!(Command::try_parse_from(["test", "--config", "a", "--host", &long[..255]]).is_ok());
+    let error = Command::try_parse_from(["test", "--config", "a", "--host", "a\nb"]).unwrap_err().to_string();
+    assert!(error.contains("no control characters"), "{error}");
 }
 
 #[test]
@@ -157,7 +232,7 @@ fn a_diagnosis_says_why_how_to_make_sure_and_what_to_change() {
         "   make sure:\n   - Usher's log has `a client does not speak HTTP/2`",
         "   change:\n   - `appProtocol: kubernetes.io/h2c` at the port of the Service.",
         "2. The gateway does not reach Usher\n",
-        "also possible:\n   The gateway waits for 200 ms only\n",
+        "also possible:\n   Usher does not answer in time\n",
         "\n\nto tell them apart, say `x-ext-auth-reason` (`--reason`), how long it took (`--after`)\n",
     ] {
         assert!(told.contains(expected), "{expected}\n{told}");
@@ -172,4 +247,39 @@ fn a_diagnosis_says_why_how_to_make_sure_and_what_to_change() {
         told.contains("see Status (docs/status.md).") && told.contains("Istio, Istio waypoint: `hostAliases"),
         "{told}"
     );
+}
+
+#[test]
+fn a_line_of_the_log_is_not_dropped_without_a_word() {
+    let told = |seen: &str| {
+        let arguments = parse(seen);
+        arguments.told(&arguments.diagnose())
+    };
+    for (seen, expected) in [
+        (
+            "--log 'something odd' --status 503",
+            "\n\nnothing is known about `something odd` in the log: it was left out\n",
+        ),
+        ("--log odd", "nothing is known about `odd` in the log"),
+        // Too short to say anything.
+        ("--log 'a c' --status 503", "nothing is known about `a c` in the log"),
+        (
+            "--log 'a client does not speak HTTP/2' --checks 1 --status 403",
+            "`a client does not speak HTTP/2` in the log speaks for \"The gateway speaks HTTP/1.1 to Usher\", which something else contradicts",
+        ),
+    ] {
+        assert!(told(seen).ends_with(expected) || told(seen).contains(expected), "{seen}: {}", told(seen));
+    }
+    assert!(!told("--log 'requests nested too deep'").contains("in the log:"));
+}
+
+#[test]
+fn what_was_seen_is_shown_on_one_line_and_not_too_long() {
+    let log = format!("PERMISSION_DENIED \u{1b}[31m\n{}", "x".repeat(10_000));
+    let arguments = Command::try_parse_from(["test", "--log", &log, "--body", "a\n\u{7}b"]).unwrap().arguments;
+    let told = arguments.told(&arguments.diagnose());
+    let fits = told.lines().find(|line| line.trim_start().starts_with("fits: ")).unwrap();
+    assert!(fits.contains("PERMISSION_DENIED \\u{1b}[31m\\nxxx") && fits.contains("xx…"), "{fits}");
+    assert!(fits.chars().count() < 150, "{fits}");
+    assert!(told.chars().all(|letter| letter == '\n' || !letter.is_control()), "{told:?}");
 }
