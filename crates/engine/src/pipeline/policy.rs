@@ -115,7 +115,7 @@ mod tests {
             remove_headers: vec!["x-b".to_owned(), "x-c".to_owned()],
             response_headers: vec![cookie("a=1"), cookie("b=2")],
             query_parameters: pairs(&[("b", "3")]),
-            remove_query_parameters: vec!["%61".to_owned()],
+            remove_query_parameters: vec!["%61".to_owned(), "a".to_owned()],
             ..Additions::default()
         };
         assert_eq!(*allow.additions(), expected);
