@@ -75,7 +75,7 @@ fn log(request: &Request, verdict: &Verdict) {
     let (response, host, method) = (verdict.code_name(), &*parts.host, &*parts.method);
     let (id, path) = (&*parts.id, without_query(&parts.path));
     // What the gateway says of where to look, if it says anything.
-    let [lookup_host, route] = ["host", route::CONTEXT_EXTENSION].map(|name| parts.context_extensions.get(name));
+    let told = |name: &str| parts.context_extensions.get(name);
     match verdict {
         Verdict::Allow(_) => {
             tracing::debug!(
@@ -96,8 +96,8 @@ fn log(request: &Request, verdict: &Verdict) {
                 host,
                 method,
                 path,
-                lookup_host,
-                route,
+                lookup_host = told("host"),
+                route = told(route::CONTEXT_EXTENSION),
                 reason = denial.reason,
                 "outgoing authorization response"
             );
@@ -110,8 +110,8 @@ fn log(request: &Request, verdict: &Verdict) {
                 host,
                 method,
                 path,
-                lookup_host,
-                route,
+                lookup_host = told("host"),
+                route = told(route::CONTEXT_EXTENSION),
                 reason = undecided.reason,
                 detail = undecided.detail,
                 "outgoing authorization response"

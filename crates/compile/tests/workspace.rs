@@ -101,10 +101,11 @@ impl Served {
 
     /// The verdict on a request without credentials, with the name of who gave it.
     async fn verdict(&self, host: &str) -> String {
-        let Some(plan) = self.index.find_host(host) else { return "nobody".to_owned() };
         let mut parts = RequestParts { host: host.to_owned(), path: "/".to_owned(), ..RequestParts::default() };
         parts.headers.insert("authorization", "Bearer sesame");
-        let verdict = usher_engine::check(&plan, &Request::new(parts), None, None).await;
+        let request = Request::new(parts);
+        let Some(plan) = self.index.find(&request) else { return "nobody".to_owned() };
+        let verdict = usher_engine::check(&plan, &request, None, None).await;
         format!("{} {}", plan.name, verdict.code_name())
     }
 }
@@ -764,8 +765,9 @@ spec:
             "OK",
         ),
     ];
+    let usual = Request::new(RequestParts { host: "odd.test".to_owned(), ..RequestParts::default() });
     for (what, parts, expected) in cases {
-        let plan = served.index.find_host("odd.test").unwrap();
+        let plan = served.index.find(&usual).unwrap();
         let verdict = usher_engine::check(&plan, &Request::new(parts), None, None).await;
         assert_eq!(verdict.code_name(), expected, "{what}: {verdict:?}");
         assert_eq!(served.verdict("other.test").await, "other OK", "after {what}");

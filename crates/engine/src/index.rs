@@ -106,13 +106,6 @@ impl PlanIndex {
             .cloned()
     }
 
-    /// The plan for a host as a client would send it, whatever route leads to it.
-    #[must_use]
-    pub fn find_host(&self, host: &str) -> Option<Arc<Plan>> {
-        let table = self.current.load();
-        table.find(&Host::parse(host)).or(table.default.as_ref()).cloned()
-    }
-
     /// Sets the plan for hosts that are not in the table; `None`: there is none.
     pub fn publish_default(&self, plan: Option<Arc<Plan>>) {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -224,7 +217,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::observe::Metrics;
+    use crate::{RequestParts, observe::Metrics};
 
     fn plan(name: &str) -> Arc<Plan> {
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
@@ -240,7 +233,8 @@ mod tests {
     }
 
     fn name_of(index: &PlanIndex, host: &str) -> Option<String> {
-        index.find_host(host).map(|plan| plan.name.to_string())
+        let parts = RequestParts { host: host.to_owned(), ..RequestParts::default() };
+        index.find(&Request::new(parts)).map(|plan| plan.name.to_string())
     }
 
     #[test]
@@ -262,10 +256,10 @@ mod tests {
         index.publish([(route(None), Some(plan("route"))), (route(Some("s")), Some(plan("section")))]);
         let found = |host: &str, extensions: &[(&str, &str)]| {
             let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-            let parts = crate::RequestParts {
+            let parts = RequestParts {
                 host: host.to_owned(),
                 context_extensions: extensions.iter().map(owned).collect(),
-                ..crate::RequestParts::default()
+                ..RequestParts::default()
             };
             index.find(&Request::new(parts)).map(|plan| plan.name.to_string())
         };

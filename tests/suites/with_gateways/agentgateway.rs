@@ -16,7 +16,7 @@
 //! | tests | |
 //! | --- | --- |
 //! | `guide` | what `docs/gateways/agentgateway.md` shows |
-//! | `told` | what Usher is told, and what it can tell |
+//! | `told` | what Usher is told, and, in `answers`, what becomes of what it answers |
 //! | `caching` | which answers are reused |
 //! | `verdicts` | whatever passes here passes Envoy |
 //! | here | what a client says does not take the place of what is missing |

@@ -8,7 +8,7 @@ use translate::{ingress, sidecar};
 
 use super::{
     Ports,
-    workloads::{Identity, Workloads},
+    workloads::{Identity, Workloads, open_service},
 };
 use crate::support::{
     documents::{Folder, for_usher},
@@ -247,15 +247,8 @@ fn a_workload_of_the_mesh_is_called_by_many_names_and_knows_who_calls() {
 #[test]
 fn a_workload_is_not_called_by_the_name_of_another() {
     let folder = Folder::read(FOLDER);
-    let mut unguarded = Folder::read(FOLDER);
-    unguarded.documents.retain(|it| it["spec"]["action"] != "DENY");
-    let public = json!({
-        "apiVersion": "authorino.kuadrant.io/v1beta3",
-        "kind": "AuthConfig",
-        "metadata": {"name": "catalog", "namespace": "shop"},
-        "spec": {"hosts": ["catalog.shop.svc.cluster.local"], "hostAliases": "kubernetesService"},
-    });
-    let config = for_usher(&[&folder.documents[..], &[public]].concat());
+    let unguarded = Folder::read(FOLDER).without("AuthorizationPolicy", "own-names-of-inventory");
+    let config = for_usher(&[&folder.documents[..], &[open_service("catalog", "shop")]].concat());
     let workloads = Workloads::new();
     let inventory = workloads.identity("spiffe://cluster.local/ns/shop/sa/inventory");
     let web = workloads.identity("spiffe://cluster.local/ns/shop/sa/web");

@@ -9,7 +9,7 @@ use super::{
     Ports,
     gateway_api::GROUP,
     istio::asked,
-    workloads::{Identity, Workloads},
+    workloads::{Identity, Workloads, open_service},
 };
 use crate::support::{
     documents::{Folder, for_usher},
@@ -203,15 +203,8 @@ fn a_policy_for_the_waypoint_is_for_all_services_behind_it() {
 #[test]
 fn a_service_is_not_called_by_the_name_of_another() {
     let folder = Folder::read(FOLDER);
-    let mut unguarded = Folder::read(FOLDER);
-    unguarded.documents.retain(|it| it["spec"]["action"] != "DENY");
-    let public = json!({
-        "apiVersion": "authorino.kuadrant.io/v1beta3",
-        "kind": "AuthConfig",
-        "metadata": {"name": "echo", "namespace": "httpbin"},
-        "spec": {"hosts": ["echo.httpbin.svc.cluster.local"], "hostAliases": "kubernetesService"},
-    });
-    let config = for_usher(&[&folder.documents[..], &[public]].concat());
+    let unguarded = Folder::read(FOLDER).without("AuthorizationPolicy", "own-names-of-httpbin");
+    let config = for_usher(&[&folder.documents[..], &[open_service("echo", "httpbin")]].concat());
     for program in envoys() {
         for (folder, expected) in [(&folder, 403), (&unguarded, 200)] {
             let mesh = Ambient::start(program, folder, &config);

@@ -19,6 +19,16 @@ use tempfile::TempDir;
 
 use crate::support::http::connect;
 
+/// The AuthConfig of a Service that anybody may call.
+pub(super) fn open_service(name: &str, namespace: &str) -> Value {
+    json!({
+        "apiVersion": "authorino.kuadrant.io/v1beta3",
+        "kind": "AuthConfig",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"hosts": [format!("{name}.{namespace}.svc.cluster.local")], "hostAliases": "kubernetesService"},
+    })
+}
+
 /// The authority of a mesh.
 pub(super) struct Workloads {
     folder: TempDir,

@@ -231,7 +231,7 @@ mod tests {
     use std::{fs, path::PathBuf};
 
     use clap::Parser;
-    use usher_engine::PlanIndex;
+    use usher_engine::{PlanIndex, Request, RequestParts};
 
     use super::*;
 
@@ -340,7 +340,8 @@ spec:
             "shop.example.com:",
         ] {
             let name = |plan: &Plan| plan.name.to_string();
-            let found = index.find_host(host).map(|plan| name(&plan));
+            let parts = RequestParts { host: host.to_owned(), ..RequestParts::default() };
+            let found = index.find(&Request::new(parts)).map(|plan| name(&plan));
             assert_eq!(hosts.find(host).map(|(_, plan)| name(plan)), found, "{host}");
         }
     }
