@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The library for protocol buffers makes a tree of owned texts, of which most are never looked at. This reads the same bytes
-//! in place. What the library refuses is refused here too, but for how deep groups that nobody knows may be nested.
+//! in place. What the library refuses is refused here too, but for how deep groups that nobody knows may be nested. An entry
+//! of a map that has another kind than a message is refused here alone: the library does not look at its kind.
 
 use std::fmt;
 
