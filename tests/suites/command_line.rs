@@ -67,6 +67,50 @@ fn check_reads_a_request_from_a_file() {
 }
 
 #[test]
+fn check_reads_the_route_from_what_a_gateway_says_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let of_route = "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: of-route, namespace: shop}\nspec: {hosts: [], routes: [{name: web, sectionName: checkout}]}\n";
+    fs::write(folder.path().join("config.yaml"), of_route).unwrap();
+    let file = folder.path().join("request.json");
+    let (config, file_name) = (folder.path().join("config.yaml"), file.to_str().unwrap());
+    let arguments = [
+        "check",
+        "--config",
+        config.to_str().unwrap(),
+        "--allow-route-lookup",
+        "--request",
+        file_name,
+        "--host",
+        "web.test",
+    ];
+    for (section, expected) in [("checkout", (0, "authconfig: shop/of-route")), ("cart", (3, "Service not found"))] {
+        let resource =
+            format!(r#"{{"kind": "HTTPRoute", "namespace": "shop", "name": "web", "sectionName": "{section}"}}"#);
+        let metadata = format!(r#"{{"filter_metadata": {{"envoy-gateway": {{"resources": [{resource}]}}}}}}"#);
+        fs::write(&file, format!(r#"{{"route_metadata": {metadata}}}"#)).unwrap();
+        let (status, output, errors) = usher(&arguments);
+        assert_eq!((status, errors.as_str()), (expected.0, ""), "{section}");
+        assert!(output.contains(expected.1), "{section}: {output}");
+    }
+}
+
+#[test]
+fn check_tells_each_problem_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.yaml");
+    let unread = "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: a}\nspec: {}\n";
+    let uncompiled = "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: b}\nspec: {hosts: [b.test], when: [{patternRef: nowhere}]}\n";
+    let policy =
+        "apiVersion: envoy.kyverno.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: p}\nspec: {rules: []}\n";
+    fs::write(&file, [unread, uncompiled, policy].join("---\n")).unwrap();
+    let (status, _, errors) = usher(&["check", "--config", file.to_str().unwrap(), "--host", "b.test"]);
+    assert_eq!(status, 4);
+    for problem in ["spec.hosts: ", "spec.when[0].patternRef: ", "AuthorizationPolicy p: "] {
+        assert_eq!(errors.matches(problem).count(), 1, "{problem} in {errors}");
+    }
+}
+
+#[test]
 fn validate_tells_everything_that_is_wrong_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.yaml");

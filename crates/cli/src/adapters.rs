@@ -75,7 +75,8 @@ fn log(request: &Request, verdict: &Verdict) {
     let (response, host, method) = (verdict.code_name(), &*parts.host, &*parts.method);
     let (id, path) = (&*parts.id, without_query(&parts.path));
     // What the gateway says of where to look, if it says anything.
-    let told = |name: &str| parts.context_extensions.get(name);
+    let lookup_host = || parts.context_extensions.get("host");
+    let route = || route::named(request);
     match verdict {
         Verdict::Allow(_) => {
             tracing::debug!(
@@ -96,8 +97,8 @@ fn log(request: &Request, verdict: &Verdict) {
                 host,
                 method,
                 path,
-                lookup_host = told("host"),
-                route = told(route::CONTEXT_EXTENSION),
+                lookup_host = lookup_host(),
+                route = route(),
                 reason = denial.reason,
                 "outgoing authorization response"
             );
@@ -110,8 +111,8 @@ fn log(request: &Request, verdict: &Verdict) {
                 host,
                 method,
                 path,
-                lookup_host = told("host"),
-                route = told(route::CONTEXT_EXTENSION),
+                lookup_host = lookup_host(),
+                route = route(),
                 reason = undecided.reason,
                 detail = undecided.detail,
                 "outgoing authorization response"

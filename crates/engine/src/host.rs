@@ -1,6 +1,6 @@
 //! Host names in one spelling.
 
-use std::{borrow::Cow, net::Ipv6Addr};
+use std::{borrow::Cow, iter, net::Ipv6Addr};
 
 /// A host as it is compared: lower case, without a trailing dot, international names as A-labels (RFC 5890), IPv6
 /// addresses in brackets.
@@ -29,6 +29,47 @@ impl<'a> Host<'a> {
         let name = name.strip_suffix('.').unwrap_or(name);
         Self { name: canonical_name(name), port: port.filter(|port| !port.is_empty()) }
     }
+
+    /// What may be claimed that covers this host, in the order in which it is looked up: the host with its port, the host
+    /// without, then wildcards from the most specific to `*`, each with the port before without. A wildcard also covers the
+    /// name that it hangs from: `*.acme.com` serves `acme.com`.
+    pub fn claims(&self) -> impl Iterator<Item = Claim<'_>> {
+        let port = self.port.filter(|port| is_port(port));
+        let with_and_without = move |name| {
+            let with_port = port.map(|port| Cow::Owned([name, ":", port].concat()));
+            with_port.into_iter().chain([Cow::Borrowed(name)])
+        };
+        // Nobody claims more, and hashing every suffix of a long name would take time by the square of its length.
+        let suffixes = iter::successors(Some(&*self.name), parent).filter(|suffix| suffix.len() <= MAX_NAME);
+        let exact = with_and_without(&self.name).map(Claim::Exact);
+        exact.chain(suffixes.flat_map(with_and_without).map(Claim::Wildcard))
+    }
+}
+
+/// The name without its first label, down to the empty one.
+fn parent<'n>(name: &&'n str) -> Option<&'n str> {
+    match name.split_once('.') {
+        Some((_, parent)) => Some(parent),
+        None => (!name.is_empty()).then_some(""),
+    }
+}
+
+/// The same as a [`HostPattern`], made of a host that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim<'h> {
+    /// [`HostPattern::Exact`].
+    Exact(Cow<'h, str>),
+    /// [`HostPattern::Wildcard`].
+    Wildcard(Cow<'h, str>),
+}
+
+impl From<Claim<'_>> for HostPattern {
+    fn from(claim: Claim<'_>) -> Self {
+        match claim {
+            Claim::Exact(key) => Self::Exact(key.into_owned()),
+            Claim::Wildcard(key) => Self::Wildcard(key.into_owned()),
+        }
+    }
 }
 
 /// Whether a text is a name as it is compared, without a port: what nearly all clients send.
@@ -39,7 +80,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// Whether a text is the number of a port. A client may send anything after the colon.
-pub(crate) fn is_port(text: &str) -> bool {
+fn is_port(text: &str) -> bool {
     text.len() <= 5 && text.parse::<u16>().is_ok()
 }
 
@@ -177,6 +218,27 @@ mod tests {
             let host = Host::parse(text);
             assert_eq!((host.name.as_ref(), host.port), (name, port), "{text}");
         }
+    }
+
+    #[test]
+    fn the_most_specific_claim_comes_first() {
+        let claims = |host: &str| {
+            Host::parse(host).claims().map(|claim| HostPattern::from(claim).to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(claims("a.test"), ["a.test", "*.a.test", "*.test", "*"]);
+        assert_eq!(
+            claims("A.test.:80"),
+            ["a.test:80", "a.test", "*.a.test:80", "*.a.test", "*.test:80", "*.test", "*:80", "*"]
+        );
+        assert_eq!(claims("a:http"), ["a", "*.a", "*"], "`http` is no port");
+        assert_eq!(claims(""), ["", "*"]);
+        let long = claims(&format!("{}test", "a.".repeat(130)));
+        assert_eq!(
+            long.get(1).map(String::len),
+            Some("*.".len() + MAX_NAME - 1),
+            "an odd number, as all suffixes have"
+        );
+        assert_eq!(long.len(), 1 + 125 + 1);
     }
 
     #[test]

@@ -11,8 +11,7 @@
 //! 2. the [route](crate::route), if the gateway names it: its section before the route as a whole
 //! 3. the host of the request
 //!
-//! Order of hosts: the host with its port, the host without, then wildcards from the most specific to `*`, each
-//! with the port before without. A wildcard also covers the name that it hangs from: `*.acme.com` serves `acme.com`.
+//! Of several hosts that cover that of the request the most specific counts: see [`Host::claims`].
 
 use std::{
     collections::HashMap,
@@ -24,7 +23,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     Plan, Request,
-    host::{Host, HostPattern, MAX_NAME, is_port},
+    host::{Claim, Host, HostPattern},
     route::{self, RouteName},
 };
 
@@ -134,42 +133,17 @@ impl Table {
     }
 
     fn find(&self, host: &Host<'_>) -> Option<&Arc<Plan>> {
-        let port = host.port.filter(|port| is_port(port));
-        if let Some(port) = port
-            && let Some(plan) = get(&self.hasher, &self.exact, &with_port(&host.name, port))
-        {
-            return Some(plan);
-        }
-        if let Some(plan) = get(&self.hasher, &self.exact, &host.name) {
-            return Some(plan);
-        }
-        if self.wildcard_count == 0 {
-            return None;
-        }
-        let mut rest = Some(&*host.name);
-        while let Some(suffix) = rest {
-            // Nobody claims more, and hashing every suffix of a long name would take time by the square of its length.
-            if suffix.len() <= MAX_NAME
-                && let Some(plan) = self.wildcard(suffix, port)
-            {
-                return Some(plan);
-            }
-            rest = match suffix.split_once('.') {
-                Some((_, parent)) => Some(parent),
-                None if suffix.is_empty() => None,
-                None => Some(""),
+        for claim in host.claims() {
+            let found = match claim {
+                Claim::Exact(key) => get(&self.hasher, &self.exact, &key),
+                Claim::Wildcard(_) if self.wildcard_count == 0 => break,
+                Claim::Wildcard(key) => get(&self.hasher, &self.wildcards, &key),
             };
+            if found.is_some() {
+                return found;
+            }
         }
         None
-    }
-
-    fn wildcard(&self, suffix: &str, port: Option<&str>) -> Option<&Arc<Plan>> {
-        if let Some(port) = port
-            && let Some(plan) = get(&self.hasher, &self.wildcards, &with_port(suffix, port))
-        {
-            return Some(plan);
-        }
-        get(&self.hasher, &self.wildcards, suffix)
     }
 
     fn set(&mut self, place: &Place, plan: Option<Arc<Plan>>) {
@@ -204,10 +178,6 @@ fn get<'a>(hasher: &RandomState, shards: &'a [Arc<Shard>], key: &str) -> Option<
 
 fn shard_of(hasher: &RandomState, key: &str) -> usize {
     usize::try_from(hasher.hash_one(key)).unwrap_or_default() % SHARDS
-}
-
-fn with_port(name: &str, port: &str) -> String {
-    [name, ":", port].concat()
 }
 
 #[cfg(test)]

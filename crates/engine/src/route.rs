@@ -67,6 +67,12 @@ fn joined(kind: &str, namespace: &str, name: &str, section: Option<&str>) -> Str
     }
 }
 
+/// The route that the gateway names, as it is looked up first; what a gateway writes may be the name of no route.
+#[must_use]
+pub fn named(request: &Request) -> Option<String> {
+    find(request, |name| Some(name.to_owned()))
+}
+
 /// Finds something by the route of a request: by its section, then by the route as a whole. A context extension counts
 /// alone.
 pub(crate) fn find<T>(request: &Request, by_name: impl Fn(&str) -> Option<T>) -> Option<T> {
@@ -115,7 +121,9 @@ mod tests {
             None
         });
         assert!(nothing.is_none());
-        tried.into_inner()
+        let tried = tried.into_inner();
+        assert_eq!(named(&request).as_ref(), tried.first());
+        tried
     }
 
     #[test]

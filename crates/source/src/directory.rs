@@ -45,7 +45,7 @@ pub use contents::MAX_FILE_SIZE;
 pub use listing::{MAX_DEPTH, MAX_FILES};
 pub use problem::{FileProblem, Severity};
 
-use crate::{AuthConfigObject, Change};
+use crate::{AuthConfigObject, AuthorizationPolicyObject, Change};
 use listing::Listing;
 use scanner::Scanner;
 use signals::{Signals, Watcher};
@@ -99,6 +99,14 @@ impl Loaded {
     pub fn auth_configs(&self) -> impl Iterator<Item = &Arc<AuthConfigObject>> {
         self.changes.iter().filter_map(|change| match change {
             Change::AuthConfig(object) => Some(object),
+            _ => None,
+        })
+    }
+
+    /// The AuthorizationPolicies, in their order.
+    pub fn authorization_policies(&self) -> impl Iterator<Item = &Arc<AuthorizationPolicyObject>> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::AuthorizationPolicy(object) => Some(object),
             _ => None,
         })
     }

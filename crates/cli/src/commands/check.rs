@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use prometheus::Registry;
 use serde::Deserialize;
-use usher_compile::{Update, Workspace};
+use usher_compile::{AuthConfigId, Update, Workspace};
 use usher_engine::{
     Journal, PlanIndex, Request, RequestParts, Verdict,
     journal::StepOutcome,
@@ -57,7 +57,7 @@ pub(crate) struct Arguments {
     body: Option<String>,
 
     /// A YAML or JSON file with the attributes of the request: `request`, `source`, `destination`, `metadata`, as rules
-    /// see them. The other options are laid over it.
+    /// see them, and `route_metadata`, in which a gateway may name the route. The other options are laid over it.
     #[arg(long, value_name = "FILE")]
     request: Option<PathBuf>,
 
@@ -121,12 +121,19 @@ async fn load(files: &FileOptions, config: &ConfigOptions) -> Result<PlanIndex, 
     let mut workspace = Workspace::new(compiler, config.allow_superseding_host_subsets, Secrets::complete());
     let mut update = Update::default();
     runtime::apply(&mut workspace, &loaded.changes, &mut update);
-    for report in &update.reports {
+    // Problems of documents that could not be read are among those of the files.
+    let unread: Vec<_> = (loaded.auth_configs().filter(|object| object.document.result.is_err()))
+        .map(|object| AuthConfigId::of(&object.document.metadata))
+        .collect();
+    for report in update.reports.iter().filter(|report| !unread.contains(&report.id)) {
         for problem in &report.problems {
             eprintln!("AuthConfig {}: {problem}", report.id);
         }
     }
-    for report in &update.policies {
+    let unread: Vec<_> = (loaded.authorization_policies().filter(|object| object.document.result.is_err()))
+        .map(|object| &object.document.metadata.name)
+        .collect();
+    for report in update.policies.iter().filter(|report| !unread.contains(&&report.name)) {
         for problem in &report.problems {
             eprintln!("AuthorizationPolicy {}: {problem}", report.name);
         }
@@ -176,8 +183,10 @@ fn request(arguments: &Arguments) -> Result<RequestParts, String> {
         };
         parts.headers.insert(name, value);
     }
-    let is_named = |by: &str| parts.context_extensions.contains_key(by);
-    if parts.host.is_empty() && !is_named("host") && !is_named(route::CONTEXT_EXTENSION) {
+    let is_named = parts.context_extensions.contains_key("host")
+        || parts.context_extensions.contains_key(route::CONTEXT_EXTENSION)
+        || parts.route_metadata.is_some();
+    if parts.host.is_empty() && !is_named {
         return Err("give the host of the request with `--host`".to_owned());
     }
     Ok(parts)
@@ -191,6 +200,7 @@ struct RequestFile {
     source: PeerFile,
     destination: PeerFile,
     metadata: MetadataFile,
+    route_metadata: MetadataFile,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -241,7 +251,6 @@ fn read(file: &Path) -> Result<RequestFile, String> {
 impl RequestFile {
     fn into_parts(self) -> Result<RequestParts, String> {
         let http = self.request;
-        let metadata = self.metadata.filter_metadata;
         Ok(RequestParts {
             id: http.id,
             time: http.time.map(|time| Time { seconds: time.seconds, nanos: time.nanos }),
@@ -256,9 +265,17 @@ impl RequestFile {
             context_extensions: http.context_extensions,
             source: self.source.into_peer(),
             destination: self.destination.into_peer(),
-            metadata: (!metadata.is_empty()).then(|| Metadata { filter_metadata: metadata, ..Metadata::default() }),
+            metadata: self.metadata.into_metadata(),
+            route_metadata: self.route_metadata.into_metadata(),
             ..RequestParts::default()
         })
+    }
+}
+
+impl MetadataFile {
+    fn into_metadata(self) -> Option<Metadata> {
+        let Self { filter_metadata } = self;
+        (!filter_metadata.is_empty()).then(|| Metadata { filter_metadata, ..Metadata::default() })
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use prometheus::Registry;
 use usher_compile::{AuthConfigId, Update, Workspace};
 use usher_evaluators::Secrets;
-use usher_source::{Change, directory::Severity};
+use usher_source::directory::Severity;
 
 use super::options::{ConfigOptions, FileOptions};
 use crate::{exit::Exit, runtime};
@@ -48,8 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     runtime::apply(&mut workspace, &loaded.changes, &mut update);
     let reports: HashMap<_, _> = update.reports.iter().map(|report| (&report.id, report)).collect();
     let (mut auth_configs, mut policies) = (0_usize, 0_usize);
-    for change in &loaded.changes {
-        let Change::AuthConfig(object) = change else { continue };
+    for object in loaded.auth_configs() {
         auth_configs += 1;
         let file = object.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
         if let Some(report) = reports.get(&AuthConfigId::of(&object.document.metadata)) {
@@ -72,8 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
             }
         }
     }
-    for change in &loaded.changes {
-        let Change::AuthorizationPolicy(object) = change else { continue };
+    for object in loaded.authorization_policies() {
         let (document, name) = (&object.document, &object.document.metadata.name);
         policies += 1;
         let file = object.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();

@@ -79,8 +79,8 @@ impl Hosts {
     /// The lines, in which nothing is escaped yet.
     fn lines(&self, host: &str) -> String {
         let mut text = String::new();
-        let candidates: Vec<_> = self.candidates(host).collect();
-        let fits = |pattern: &HostPattern| candidates.contains(pattern);
+        let claims = claims(host);
+        let fits = |pattern: &HostPattern| claims.contains(pattern);
         let is_shared = |pattern: &HostPattern| self.lost.iter().any(|lost| lost.is_shared && lost.host == *pattern);
         match self.find(host) {
             Some((pattern, _)) if is_shared(&pattern) => {
@@ -137,29 +137,10 @@ impl Hosts {
 
     /// The pattern that leads somewhere, and where to.
     fn find(&self, host: &str) -> Option<(HostPattern, &Plan)> {
-        self.candidates(host).find_map(|pattern| {
+        claims(host).into_iter().find_map(|pattern| {
             let plan = self.plans.get(&pattern)?;
             Some((pattern, plan.as_ref()))
         })
-    }
-
-    /// The patterns that fit a host, in the order of a lookup.
-    fn candidates(&self, host: &str) -> impl Iterator<Item = HostPattern> {
-        let Host { name, port } = Host::parse(host);
-        let name = name.into_owned();
-        let with_port = |name: &str| port.map(|port| format!("{name}:{port}"));
-        let mut candidates: Vec<_> =
-            with_port(&name).into_iter().chain([name.clone()]).map(HostPattern::Exact).collect();
-        let mut rest = Some(name.as_str());
-        while let Some(suffix) = rest {
-            candidates.extend(with_port(suffix).into_iter().chain([suffix.to_owned()]).map(HostPattern::Wildcard));
-            rest = match suffix.split_once('.') {
-                Some((_, parent)) => Some(parent),
-                None if suffix.is_empty() => None,
-                None => Some(""),
-            };
-        }
-        candidates.into_iter()
     }
 
     /// The host of a Kubernetes Service of which this one is a shorter name.
@@ -192,6 +173,11 @@ impl Hosts {
         near.sort_by_key(|(distance, pattern, _)| (*distance, *pattern));
         near.into_iter().take(MOST_NEAR).map(|(_, pattern, plan)| (pattern, plan)).collect()
     }
+}
+
+/// What may be claimed that covers a host, in the order of a lookup.
+fn claims(host: &str) -> Vec<HostPattern> {
+    Host::parse(host).claims().map(HostPattern::from).collect()
 }
 
 fn lost_hosts(report: &Report) -> impl Iterator<Item = Lost> {
