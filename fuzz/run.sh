@@ -11,7 +11,7 @@ case $target in
 auth_config) max_len=8192 ;;
 check_request | http_endpoint | jwt | keys | x509) max_len=4096 ;;
 policy | selector) max_len=2048 ;;
-cel | changes | credentials) max_len=1024 ;;
+cel | changes | credentials | spiffe) max_len=1024 ;;
 *) echo "unknown target: $target" >&2; exit 2 ;;
 esac
 
