@@ -371,6 +371,9 @@ pub struct SpiffeSpec {
     pub trust_domains: Vec<String>,
 }
 
+/// The header in which proxies tell of the certificates of connections (Envoy).
+pub const XFCC_HEADER: &str = "x-forwarded-client-cert";
+
 /// Who vouches for a SPIFFE identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -42,8 +42,8 @@ impl Claimed {
 #[serde(rename_all = "camelCase")]
 pub enum HostAliases {
     /// Each host that is the full name of a Kubernetes Service, such as `shop.web.svc.cluster.local`, stands for its
-    /// shorter forms, too: `shop`, `shop.web` and `shop.web.svc`. A form that other AuthConfigs also stand for in this
-    /// way is nobody's: requests for it are not decided.
+    /// shorter forms, too: `shop`, `shop.web` and `shop.web.svc`. The shortest one is nobody's if others stand for it in
+    /// this way as well: requests for it are not decided. The longer ones are claimed as if they were listed.
     KubernetesService,
 }
 

@@ -41,7 +41,7 @@ pub use auth_config::{API_VERSION, AuthConfig, AuthConfigSpec, KIND};
 pub use authentication::{
     AnonymousSpec, ApiKeySpec, AuthenticationMethod, AuthenticationSpec, JwksSource, JwksSpec, JwtKeySource,
     JwtSecretReference, JwtSpec, KubernetesTokenReviewSpec, OAuth2IntrospectionSpec, PlainIdentitySpec, SpiffeSpec,
-    SpiffeTrust, X509Source, X509SourceSpec, X509Spec, XfccElement,
+    SpiffeTrust, X509Source, X509SourceSpec, X509Spec, XFCC_HEADER, XfccElement,
 };
 pub use authorization::{
     AuthorizationMethod, AuthorizationSpec, ExternalPolicySpec, KubernetesSubjectAccessReviewSpec, OpaPolicy, OpaSpec,

@@ -12,6 +12,7 @@ use usher_compile::{AuthConfigId, PolicyReport, Report, State};
 use usher_engine::{
     Plan, PlanIndex, Request, Verdict,
     callbacks::{Due, Queue},
+    host,
     plan::PlanKind,
     route,
 };
@@ -23,7 +24,7 @@ use crate::redact::{Redaction, without_query};
 /// Decides with the plans of an index, and tells of each decision in the log.
 #[derive(Debug)]
 pub(crate) struct Decider {
-    /// The plans by host.
+    /// The plans by host and route.
     pub(crate) index: PlanIndex,
     /// What is told to others about decisions.
     pub(crate) callbacks: Queue,
@@ -75,7 +76,7 @@ fn log(request: &Request, verdict: &Verdict) {
     let (response, host, method) = (verdict.code_name(), &*parts.host, &*parts.method);
     let (id, path) = (&*parts.id, without_query(&parts.path));
     // What the gateway says of where to look, if it says anything.
-    let lookup_host = || parts.context_extensions.get("host");
+    let lookup_host = || parts.context_extensions.get(host::CONTEXT_EXTENSION);
     let route = || route::named(request);
     match verdict {
         Verdict::Allow(_) => {

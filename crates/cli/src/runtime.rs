@@ -318,15 +318,15 @@ fn log(report: &Report, object: Option<&Arc<AuthConfigObject>>) {
         );
     }
     for contest in report.lost.iter().take(MOST_LOGGED) {
-        let (place, owner) = (contest.place.to_string(), contest.other.as_ref().map(ToString::to_string));
+        let (claimed, owner) = (contest.place.to_string(), contest.other.as_ref().map(ToString::to_string));
         match &contest.place {
-            _ if contest.is_shared => tracing::warn!(authconfig, host = place, other = owner, "host is nobody's"),
-            Place::Host(_) => tracing::warn!(authconfig, host = place, owner, "host already taken"),
-            Place::Route(_) => tracing::warn!(authconfig, route = place, owner, "route already taken"),
+            _ if contest.is_shared => tracing::warn!(authconfig, host = claimed, other = owner, "host is nobody's"),
+            Place::Host(_) => tracing::warn!(authconfig, host = claimed, owner, "host already taken"),
+            Place::Route(_) => tracing::warn!(authconfig, route = claimed, owner, "route already taken"),
         }
     }
     if let Some(more @ 1..) = report.lost.len().checked_sub(MOST_LOGGED) {
-        tracing::warn!(authconfig, more, "more hosts already taken");
+        tracing::warn!(authconfig, more, "more that it claims is not its own");
     }
     match report.state {
         _ if !report.is_news => {}

@@ -5,9 +5,9 @@
 //! goes. A host without a port also covers the same host with one, against configurations of other owners: gateways
 //! choose the way by the host alone, and clients may write any port.
 //!
-//! Aliases give way: one is linked only as long as nobody claims its name as a host, and no other configuration has the
-//! same one. A name that several have in common as an alias is *shared*: it says too little to tell whose it is, so it
-//! is nobody's. So is a host that is an older alias of another owner: it would take requests from that.
+//! Short names of hosts give way: one is linked only as long as nobody claims it as a host, and it is the short name of
+//! no other configuration. If it is, it is *shared*: it says too little to tell whose it is, so it is nobody's. So is a
+//! host that is an older short name of another owner: it would take requests from that.
 //!
 //! A change is worked out for the hosts that it can touch, not for all.
 
@@ -17,7 +17,7 @@ use std::{
     ops::Bound,
 };
 
-use usher_engine::host::HostPattern;
+use usher_engine::host::{Host, HostPattern};
 
 use crate::AuthConfigId;
 
@@ -51,7 +51,7 @@ pub struct Claims<Id> {
     /// Whether a host that an older configuration only covers with a wildcard may be claimed by a newer one.
     allow_superseding_host_subsets: bool,
     claims: BTreeMap<Key, Vec<Claim<Id>>>,
-    /// The names that several configurations have as an alias.
+    /// The names that are short names of several configurations.
     shared: BTreeSet<Key>,
     /// The loose claims that each configuration stands in the way of.
     in_the_way: HashMap<Id, BTreeSet<(Key, Id)>>,
@@ -61,31 +61,31 @@ pub struct Claims<Id> {
 struct Claim<Id> {
     age: Age,
     id: Id,
-    is_alias: bool,
+    is_short_name: bool,
     /// The configuration whose claim makes this one loose. None: it is linked.
     taken_by: Option<Id>,
 }
 
-/// The hosts that a configuration claims, and their other names. No name is twice among them.
+/// The hosts that a configuration claims, and their short names. No name is twice among them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Names<'a> {
     /// Hosts.
     pub hosts: &'a [HostPattern],
-    /// Other names of these hosts.
-    pub aliases: &'a [HostPattern],
+    /// Short names of these hosts.
+    pub short_names: &'a [HostPattern],
 }
 
 impl<'a> Names<'a> {
-    /// All of them, and which of them are aliases.
+    /// All of them, and which of them are short names.
     fn iter(self) -> impl Iterator<Item = (&'a HostPattern, bool)> {
         let hosts = self.hosts.iter().map(|host| (host, false));
-        hosts.chain(self.aliases.iter().map(|alias| (alias, true)))
+        hosts.chain(self.short_names.iter().map(|name| (name, true)))
     }
 }
 
 /// A claim whose turn comes to be decided about.
 struct Turn<Id> {
-    is_alias: bool,
+    is_short_name: bool,
     age: Age,
     key: Key,
     id: Id,
@@ -141,14 +141,14 @@ impl<Id: Claimant> Claims<Id> {
             }
             self.covered_by(&key, &mut touched);
         }
-        for (pattern, is_alias) in after.iter() {
+        for (pattern, is_short_name) in after.iter() {
             let key = Key::of(pattern);
             let claims = self.claims.entry(key.clone()).or_default();
             match claims.binary_search_by(|claim| claim.age.cmp(age)) {
                 Err(place) => {
-                    claims.insert(place, Claim { age: age.clone(), id: id.clone(), is_alias, taken_by: None })
+                    claims.insert(place, Claim { age: age.clone(), id: id.clone(), is_short_name, taken_by: None })
                 }
-                Ok(place) => claims.get_mut(place).into_iter().for_each(|claim| claim.is_alias = is_alias),
+                Ok(place) => claims.get_mut(place).into_iter().for_each(|claim| claim.is_short_name = is_short_name),
             }
             self.covered_by(&key, &mut touched);
         }
@@ -166,13 +166,13 @@ impl<Id: Claimant> Claims<Id> {
         self.claims.get(&Key::of(pattern))?.iter().find(|claim| claim.is_linked()).map(|claim| &claim.id)
     }
 
-    /// Of the configurations that share this name as an alias, so that it is nobody's, the oldest. None if they do not.
+    /// Of the configurations that share this short name, so that it is nobody's, the oldest. None if they do not.
     pub fn shared_by(&self, pattern: &HostPattern) -> Option<&Id> {
         let key = Key::of(pattern);
         if !self.shared.contains(&key) {
             return None;
         }
-        self.claims.get(&key)?.iter().find(|claim| claim.is_alias).map(|claim| &claim.id)
+        self.claims.get(&key)?.iter().find(|claim| claim.is_short_name).map(|claim| &claim.id)
     }
 
     /// Whose claim makes the claim of a configuration on exactly this host loose. None if it is not loose.
@@ -214,7 +214,7 @@ impl<Id: Claimant> Claims<Id> {
         }
     }
 
-    /// Decides for these hosts which claims are linked: hosts before aliases, and of these the oldest claim first.
+    /// Decides for these hosts which claims are linked: hosts before short names, and of these the oldest claim first.
     fn link(&mut self, keys: &BTreeSet<Key>, configurations: &mut BTreeSet<Id>) {
         let mut turns = Vec::new();
         for key in keys {
@@ -222,14 +222,15 @@ impl<Id: Claimant> Claims<Id> {
                 // None of them counts before it is its turn: what counts was decided before.
                 let before = claim.taken_by.replace(claim.id.clone());
                 let (age, id) = (claim.age.clone(), claim.id.clone());
-                turns.push(Turn { is_alias: claim.is_alias, age, key: key.clone(), id, before });
+                turns.push(Turn { is_short_name: claim.is_short_name, age, key: key.clone(), id, before });
             }
         }
         turns.sort_by(|left, right| {
-            (left.is_alias, &left.age, &left.key).cmp(&(right.is_alias, &right.age, &right.key))
+            (left.is_short_name, &left.age, &left.key).cmp(&(right.is_short_name, &right.age, &right.key))
         });
-        for Turn { is_alias, age, key, id, .. } in &turns {
-            let taken_by = if *is_alias { self.in_the_way_of_alias(key, age, id) } else { self.older(key, age, id) };
+        for Turn { is_short_name, age, key, id, .. } in &turns {
+            let taken_by =
+                if *is_short_name { self.in_the_way_of_short_name(key, age, id) } else { self.older(key, age, id) };
             if let Some(claim) = self.claim_mut(key, age) {
                 claim.taken_by = taken_by;
             }
@@ -260,7 +261,7 @@ impl<Id: Claimant> Claims<Id> {
 
     /// Whose older claim makes that of a host loose.
     fn older(&self, key: &Key, age: &Age, id: &Id) -> Option<Id> {
-        if let Some(owner) = self.alias_without_port(key, age, id) {
+        if let Some(owner) = self.short_name_without_port(key, age, id) {
             return Some(owner.clone());
         }
         let (covering, owner) = self.covering(key, age, id)?;
@@ -268,35 +269,37 @@ impl<Id: Claimant> Claims<Id> {
         is_in_the_way.then(|| owner.clone())
     }
 
-    /// Whose older alias a host with a port would take requests from.
-    fn alias_without_port(&self, key: &Key, age: &Age, id: &Id) -> Option<&Id> {
+    /// From whose older short name a host with a port would take requests.
+    fn short_name_without_port(&self, key: &Key, age: &Age, id: &Id) -> Option<&Id> {
         let bare = key.without_port().filter(|_| !self.allow_superseding_host_subsets)?;
         let mut claims = self.claims.get(&bare)?.iter();
-        claims.find(|claim| claim.is_alias && claim.age < *age && !claim.id.has_owner_of(id)).map(|claim| &claim.id)
+        claims
+            .find(|claim| claim.is_short_name && claim.age < *age && !claim.id.has_owner_of(id))
+            .map(|claim| &claim.id)
     }
 
-    /// Whose claim makes that of an alias loose, other aliases left out.
-    fn in_the_way_of_alias(&self, key: &Key, age: &Age, id: &Id) -> Option<Id> {
+    /// Whose claim makes that of a short name loose, other short names left out.
+    fn in_the_way_of_short_name(&self, key: &Key, age: &Age, id: &Id) -> Option<Id> {
         let mut claims = self.claims.get(key).into_iter().flatten();
-        match claims.find(|claim| claim.is_linked() && !claim.is_alias) {
+        match claims.find(|claim| claim.is_linked() && !claim.is_short_name) {
             Some(claim) => Some(claim.id.clone()),
             None => self.older(key, age, id),
         }
     }
 
-    /// Decides whether a name is nobody's: several have it as an alias, also if some of them are loose for another reason;
-    /// or it is a host of one, and an older alias of another owner.
+    /// Decides whether a name is nobody's: it is the short name of several, also if some of them are loose for another
+    /// reason; or it is a host of one, and an older short name of another owner.
     fn share(&mut self, key: &Key) {
         let Some(claims) = self.claims.get_mut(key) else { return };
-        let aliases = || claims.iter().filter(|claim| claim.is_alias);
+        let short_names = || claims.iter().filter(|claim| claim.is_short_name);
         let rivals: Vec<_> = match claims.iter().find(|claim| claim.is_linked()) {
             None => Vec::new(),
-            Some(served) if served.is_alias => {
-                let others = aliases().filter(|claim| claim.id != served.id);
+            Some(served) if served.is_short_name => {
+                let others = short_names().filter(|claim| claim.id != served.id);
                 others.map(|claim| claim.id.clone()).collect()
             }
             Some(host) => {
-                let older = aliases().filter(|claim| claim.age < host.age && !claim.id.has_owner_of(&host.id));
+                let older = short_names().filter(|claim| claim.age < host.age && !claim.id.has_owner_of(&host.id));
                 older.map(|claim| claim.id.clone()).collect()
             }
         };
@@ -304,7 +307,7 @@ impl<Id: Claimant> Claims<Id> {
             self.shared.remove(key);
             return;
         };
-        // Of aliases there may be several; each of the others is in the way of the first one, and that of them.
+        // Of short names there may be several; each of the others is in the way of the first one, and that of them.
         let served: Vec<_> = claims.iter().filter(|claim| claim.is_linked()).map(|claim| claim.id.clone()).collect();
         for claim in claims.iter_mut().filter(|claim| claim.is_linked()) {
             let other = if claim.id == *first { served.iter().find(|id| **id != claim.id) } else { Some(first) };
@@ -315,9 +318,9 @@ impl<Id: Claimant> Claims<Id> {
 
     /// The most specific linked host, claimed earlier, that a lookup of this one would find.
     fn covering(&self, key: &Key, age: &Age, id: &Id) -> Option<(Key, &Id)> {
-        key.covering_keys().into_iter().find_map(|covering| {
+        key.find_covering(|covering| {
             let mut claims = self.claims.get(&covering)?.iter();
-            let claim = claims.find(|claim| claim.is_linked() && !claim.is_alias && claim.age < *age)?;
+            let claim = claims.find(|claim| claim.is_linked() && !claim.is_short_name && claim.age < *age)?;
             // One owner may tell the ports of a host apart.
             let is_other_port = !covering.wildcard && covering != *key;
             (!is_other_port || !claim.id.has_owner_of(id)).then_some((covering, &claim.id))
@@ -367,26 +370,14 @@ impl Key {
         (!self.wildcard && !self.port.is_empty()).then(|| Self { port: String::new(), ..self.clone() })
     }
 
-    /// The host itself, then without its port, then the wildcards that cover it, most specific first; each with its port
-    /// before without.
-    fn covering_keys(&self) -> Vec<Self> {
-        let mut keys = vec![self.clone()];
-        keys.extend(self.without_port());
-        let mut suffix = Some(self.reversed.as_str());
-        while let Some(reversed) = suffix {
-            for port in [self.port.as_str(), ""] {
-                let key = Self { reversed: reversed.to_owned(), wildcard: true, port: port.to_owned() };
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
-            }
-            suffix = match reversed.rsplit_once(SEPARATOR) {
-                Some((parent, _)) => Some(parent),
-                None if reversed.is_empty() => None,
-                None => Some(""),
-            };
-        }
-        keys
+    /// The most specific of what covers this host, itself included, for which there is something. What covers a wildcard are
+    /// wildcards.
+    fn find_covering<T>(&self, mut found: impl FnMut(Self) -> Option<T>) -> Option<T> {
+        let (HostPattern::Exact(host) | HostPattern::Wildcard(host)) = self.pattern();
+        Host::parse(&host)
+            .candidates()
+            .map(|candidate| Self::of(&candidate.into()))
+            .find_map(|key| if key.wildcard || !self.wildcard { found(key) } else { None })
     }
 }
 
@@ -423,8 +414,8 @@ mod tests {
         texts.iter().map(|text| HostPattern::parse(text).unwrap()).collect()
     }
 
-    fn named<'a>(hosts: &'a [HostPattern], aliases: &'a [HostPattern]) -> Names<'a> {
-        Names { hosts, aliases }
+    fn named<'a>(hosts: &'a [HostPattern], short_names: &'a [HostPattern]) -> Names<'a> {
+        Names { hosts, short_names }
     }
 
     fn age(seen: u64) -> Age {
@@ -513,23 +504,23 @@ mod tests {
     }
 
     #[test]
-    fn aliases_give_way_and_shared_ones_are_nobodys() {
-        /// Hosts and aliases.
+    fn short_names_give_way_and_shared_ones_are_nobodys() {
+        /// Hosts and short names.
         type Given<'a> = (&'a [&'a str], &'a [&'a str]);
         let mut claims = Claims::new(false);
         let shop = HostPattern::Exact("shop".to_owned());
         let set = |claims: &mut Claims<&'static str>, id, seen, before: Given<'_>, after: Given<'_>| {
-            let [old, new] = [before, after].map(|(names, aliases)| (hosts(names), hosts(aliases)));
+            let [old, new] = [before, after].map(|(names, short_names)| (hosts(names), hosts(short_names)));
             let touched = claims.replace(&id, &age(seen), named(&old.0, &old.1), named(&new.0, &new.1));
             touched.configurations.into_iter().collect::<Vec<_>>()
         };
-        let (none, alias): (Given<'_>, Given<'_>) = ((&[], &[]), (&[], &["shop"]));
-        set(&mut claims, "x", 0, none, alias);
+        let (none, short_name): (Given<'_>, Given<'_>) = ((&[], &[]), (&[], &["shop"]));
+        set(&mut claims, "x", 0, none, short_name);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"x"), None));
-        assert_eq!(set(&mut claims, "y", 1, none, alias), ["x", "y"]);
+        assert_eq!(set(&mut claims, "y", 1, none, short_name), ["x", "y"]);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (None, Some(&"x")));
         assert_eq!((claims.taken_by(&shop, &"x"), claims.taken_by(&shop, &"y")), (Some(&"y"), Some(&"x")));
-        // A host comes before aliases of its owner, however old they are, and takes nothing from others.
+        // A host comes before short names of its owner, however old they are, and takes nothing from others.
         assert_eq!(set(&mut claims, "z", 2, none, (&["shop"], &[])), ["x", "y", "z"]);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"z"), None));
         let port = HostPattern::Exact("shop:80".to_owned());
@@ -541,28 +532,28 @@ mod tests {
         set(&mut claims, "z", 2, none, (&["shop"], &[]));
         set(&mut claims, "z", 2, (&["shop"], &[]), none);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (None, Some(&"x")));
-        set(&mut claims, "y", 1, alias, none);
+        set(&mut claims, "y", 1, short_name, none);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"x"), None));
-        // An alias becomes a host.
-        set(&mut claims, "x", 0, alias, (&["shop"], &[]));
-        set(&mut claims, "y", 1, none, alias);
+        // A short name becomes a host.
+        set(&mut claims, "x", 0, short_name, (&["shop"], &[]));
+        set(&mut claims, "y", 1, none, short_name);
         assert_eq!((claims.owner(&shop), claims.taken_by(&shop, &"y")), (Some(&"x"), Some(&"x")));
-        set(&mut claims, "y", 1, alias, none);
+        set(&mut claims, "y", 1, short_name, none);
         set(&mut claims, "x", 0, (&["shop"], &[]), none);
         assert!(claims.claims.is_empty() && claims.in_the_way.is_empty() && claims.shared.is_empty());
         // One that a wildcard covers still says that the name is not the other's alone.
-        set(&mut claims, "x", 0, none, alias);
+        set(&mut claims, "x", 0, none, short_name);
         set(&mut claims, "w", 1, none, (&["*"], &[]));
-        set(&mut claims, "y", 2, none, alias);
+        set(&mut claims, "y", 2, none, short_name);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (None, Some(&"x")));
         assert_eq!((claims.taken_by(&shop, &"x"), claims.taken_by(&shop, &"y")), (Some(&"y"), Some(&"w")));
-        set(&mut claims, "y", 2, alias, none);
+        set(&mut claims, "y", 2, short_name, none);
         assert_eq!((claims.owner(&shop), claims.shared_by(&shop)), (Some(&"x"), None));
         set(&mut claims, "w", 1, (&["*"], &[]), none);
-        set(&mut claims, "x", 0, alias, none);
+        set(&mut claims, "x", 0, short_name, none);
         // What an older wildcard covers is not free.
         set(&mut claims, "x", 0, none, (&["*"], &[]));
-        set(&mut claims, "y", 1, none, alias);
+        set(&mut claims, "y", 1, none, short_name);
         assert_eq!((claims.owner(&shop), claims.taken_by(&shop, &"y")), (None, Some(&"x")));
     }
 
@@ -582,19 +573,19 @@ mod tests {
         ) {
             let mut claims = Claims::new(superseding);
             let mut current: HashMap<u8, (Vec<HostPattern>, Vec<HostPattern>)> = HashMap::new();
-            for (id, texts, aliases) in steps {
-                let [after, mut aliases] =
-                    [texts, aliases].map(|texts| hosts(&texts.iter().map(String::as_str).collect::<Vec<_>>()));
-                aliases.retain(|alias| !after.contains(alias));
-                let before = current.insert(id, (after.clone(), aliases.clone())).unwrap_or_default();
-                claims.replace(&id, &age(u64::from(id)), named(&before.0, &before.1), named(&after, &aliases));
+            for (id, texts, short_names) in steps {
+                let [after, mut short_names] =
+                    [texts, short_names].map(|texts| hosts(&texts.iter().map(String::as_str).collect::<Vec<_>>()));
+                short_names.retain(|short_name| !after.contains(short_name));
+                let before = current.insert(id, (after.clone(), short_names.clone())).unwrap_or_default();
+                claims.replace(&id, &age(u64::from(id)), named(&before.0, &before.1), named(&after, &short_names));
 
                 let mut anew = Claims::new(superseding);
                 for id in 0..4 {
-                    let names = current.get(&id).map_or(Names::default(), |(hosts, aliases)| named(hosts, aliases));
+                    let names = current.get(&id).map_or(Names::default(), |(hosts, short_names)| named(hosts, short_names));
                     anew.replace(&id, &age(u64::from(id)), Names::default(), names);
                 }
-                for pattern in current.values().flat_map(|(hosts, aliases)| hosts.iter().chain(aliases)) {
+                for pattern in current.values().flat_map(|(hosts, short_names)| hosts.iter().chain(short_names)) {
                     prop_assert_eq!(claims.owner(pattern), anew.owner(pattern), "{}", pattern);
                     prop_assert_eq!(claims.shared_by(pattern), anew.shared_by(pattern), "{}", pattern);
                 }

@@ -10,7 +10,7 @@
 //!                  │            └── Secrets that are named from now on, or no longer
 //!                  ├── last good plan of each AuthConfig
 //!                  ├── Secrets, and which AuthConfigs name them
-//!                  └── Claims: whose host, alias or route is it?
+//!                  └── Claims: whose host, short name or route is it?
 //! ```
 //!
 //! Compiling is synchronous, pure and without I/O. Validating a configuration *is* compiling it.

@@ -11,10 +11,11 @@ use usher_evaluators::{FieldPath, Problems};
 pub struct Places {
     /// Hosts that are listed, each once.
     pub hosts: Vec<HostPattern>,
-    /// Other names of these hosts that say what is meant: claimed like hosts. Each once, and none of them listed.
-    pub implied: Vec<HostPattern>,
-    /// Other names of these hosts that others may have as well. Each once, and none of them listed or implied.
-    pub aliases: Vec<HostPattern>,
+    /// Shorter names of these hosts that still say whose they are, `SERVICE.NAMESPACE`: claimed like hosts. Each once, and none
+    /// of them listed.
+    pub qualified_names: Vec<HostPattern>,
+    /// Names of one label, `SERVICE`, that hosts of others may have as well. Each once, and none of them above.
+    pub short_names: Vec<HostPattern>,
     /// Routes, each once.
     pub routes: Vec<RouteName>,
 }
@@ -38,16 +39,16 @@ impl Places {
 
     /// All of them.
     pub(crate) fn into_places(self) -> impl Iterator<Item = Place> {
-        let Self { hosts, implied, aliases, routes } = self;
-        let names = hosts.into_iter().chain(implied).chain(aliases).map(Place::Host);
+        let Self { hosts, qualified_names, short_names, routes } = self;
+        let names = hosts.into_iter().chain(qualified_names).chain(short_names).map(Place::Host);
         names.chain(routes.into_iter().map(Place::Route))
     }
 
     /// Takes in what another one has besides.
     pub(crate) fn add(&mut self, other: &Self) {
         extend(&mut self.hosts, &other.hosts);
-        extend(&mut self.implied, &other.implied);
-        extend(&mut self.aliases, &other.aliases);
+        extend(&mut self.qualified_names, &other.qualified_names);
+        extend(&mut self.short_names, &other.short_names);
         extend(&mut self.routes, &other.routes);
         self.keep_apart();
     }
@@ -64,19 +65,19 @@ impl Places {
             else {
                 continue;
             };
-            let implied = [format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")];
-            names.implied.extend(implied.map(HostPattern::Exact));
-            names.aliases.push(HostPattern::Exact(service.to_owned()));
+            let qualified = [format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")];
+            names.qualified_names.extend(qualified.map(HostPattern::Exact));
+            names.short_names.push(HostPattern::Exact(service.to_owned()));
         }
         self.add(&names);
-        !names.aliases.is_empty()
+        !names.short_names.is_empty()
     }
 
     fn keep_apart(&mut self) {
         let hosts: BTreeSet<_> = self.hosts.iter().collect();
-        self.implied.retain(|name| !hosts.contains(name));
-        let implied: BTreeSet<_> = self.implied.iter().collect();
-        self.aliases.retain(|alias| !hosts.contains(alias) && !implied.contains(alias));
+        self.qualified_names.retain(|name| !hosts.contains(name));
+        let qualified: BTreeSet<_> = self.qualified_names.iter().collect();
+        self.short_names.retain(|name| !hosts.contains(name) && !qualified.contains(name));
     }
 }
 
@@ -135,13 +136,13 @@ mod tests {
 
     type Names = Vec<String>;
 
-    /// Implied names, aliases, and problems.
+    /// Qualified names, short names, and problems.
     fn names(hosts: &[&str]) -> (Names, Names, Names) {
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
         let host_aliases = Some(HostAliases::KubernetesService);
         let (places, problems) = build(&Claimed { hosts, host_aliases, routes: Vec::new() });
         let shown = |names: &[HostPattern]| names.iter().map(ToString::to_string).collect();
-        (shown(&places.implied), shown(&places.aliases), problems)
+        (shown(&places.qualified_names), shown(&places.short_names), problems)
     }
 
     #[test]
@@ -161,8 +162,8 @@ mod tests {
             (&["a.x.svc.cluster.local", "a.x.svc.other.local"], &["a.x", "a.x.svc"], &["a"]),
         ];
         let owned = |names: List| names.iter().map(|name| (*name).to_owned()).collect();
-        for (hosts, implied, aliases) in cases {
-            assert_eq!(names(hosts), (owned(implied), owned(aliases), Vec::new()), "{hosts:?}");
+        for (hosts, qualified, short) in cases {
+            assert_eq!(names(hosts), (owned(qualified), owned(short), Vec::new()), "{hosts:?}");
         }
     }
 
@@ -176,8 +177,8 @@ mod tests {
             &["pod.shop.web.svc.cluster.local"],
             &[],
         ] {
-            let (implied, aliases, problems) = names(hosts);
-            assert_eq!((implied, aliases), (Vec::new(), Vec::new()), "{hosts:?}");
+            let (qualified, short, problems) = names(hosts);
+            assert_eq!((qualified, short), (Vec::new(), Vec::new()), "{hosts:?}");
             assert!(
                 problems.len() == 1 && problems[0].starts_with("spec.hostAliases: none of the hosts"),
                 "{problems:?}"

@@ -352,12 +352,12 @@ impl Workspace {
     }
 
     fn claim(&mut self, id: &AuthConfigId, age: &Age, before: &Places, after: &Places) -> Changed {
-        let [old, new] = [before, after].map(|places| [&*places.hosts, &places.implied].concat());
+        let [old, new] = [before, after].map(|places| [&*places.hosts, &places.qualified_names].concat());
         let touched = self.claims.replace(
             id,
             age,
-            Names { hosts: &old, aliases: &before.aliases },
-            Names { hosts: &new, aliases: &after.aliases },
+            Names { hosts: &old, short_names: &before.short_names },
+            Names { hosts: &new, short_names: &after.short_names },
         );
         let mut configurations = touched.configurations;
         configurations.extend(self.route_claims.replace(id, age, &before.routes, &after.routes));
@@ -397,7 +397,7 @@ impl Workspace {
     fn report(&self, id: &AuthConfigId, told: Told, is_news: bool, update: &mut Update) {
         let config = self.configs.get(id);
         let none = Places::default();
-        let Places { hosts, implied, aliases, routes } = config.map_or(&none, |config| &config.places);
+        let Places { hosts, qualified_names, short_names, routes } = config.map_or(&none, |config| &config.places);
         let hosts: BTreeSet<_> = hosts.iter().collect();
         let is_linked = |host: &&HostPattern| self.claims.owner(host) == Some(id);
         let (linked, loose): (Vec<_>, Vec<_>) = hosts.into_iter().partition(is_linked);
@@ -410,7 +410,7 @@ impl Workspace {
             other: other.cloned(),
         };
         let lost_host = |host: &HostPattern, field| contest(host.clone().into(), field, self.claims.taken_by(host, id));
-        let other_names = implied.iter().chain(aliases).filter(|name| !is_linked(name));
+        let other_names = qualified_names.iter().chain(short_names).filter(|name| !is_linked(name));
         let lost = loose
             .into_iter()
             .map(|host| lost_host(host, "spec.hosts"))

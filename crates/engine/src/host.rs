@@ -12,6 +12,9 @@ pub struct Host<'a> {
     pub port: Option<&'a str>,
 }
 
+/// The context extension that names the host to look a configuration up by.
+pub const CONTEXT_EXTENSION: &str = "host";
+
 /// The longest name that a configuration may claim, in bytes: no name of the domain name system is longer (RFC 1035
 /// §2.3.4). The lookup relies on it: clients may send names of any length.
 pub const MAX_NAME: usize = 253;
@@ -33,7 +36,7 @@ impl<'a> Host<'a> {
     /// What may be claimed that covers this host, in the order in which it is looked up: the host with its port, the host
     /// without, then wildcards from the most specific to `*`, each with the port before without. A wildcard also covers the
     /// name that it hangs from: `*.acme.com` serves `acme.com`.
-    pub fn claims(&self) -> impl Iterator<Item = Claim<'_>> {
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
         let port = self.port.filter(|port| is_port(port));
         let with_and_without = move |name| {
             let with_port = port.map(|port| Cow::Owned([name, ":", port].concat()));
@@ -41,8 +44,8 @@ impl<'a> Host<'a> {
         };
         // Nobody claims more, and hashing every suffix of a long name would take time by the square of its length.
         let suffixes = iter::successors(Some(&*self.name), parent).filter(|suffix| suffix.len() <= MAX_NAME);
-        let exact = with_and_without(&self.name).map(Claim::Exact);
-        exact.chain(suffixes.flat_map(with_and_without).map(Claim::Wildcard))
+        let exact = with_and_without(&self.name).map(Candidate::Exact);
+        exact.chain(suffixes.flat_map(with_and_without).map(Candidate::Wildcard))
     }
 }
 
@@ -56,18 +59,18 @@ fn parent<'n>(name: &&'n str) -> Option<&'n str> {
 
 /// The same as a [`HostPattern`], made of a host that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim<'h> {
+pub enum Candidate<'h> {
     /// [`HostPattern::Exact`].
     Exact(Cow<'h, str>),
     /// [`HostPattern::Wildcard`].
     Wildcard(Cow<'h, str>),
 }
 
-impl From<Claim<'_>> for HostPattern {
-    fn from(claim: Claim<'_>) -> Self {
-        match claim {
-            Claim::Exact(key) => Self::Exact(key.into_owned()),
-            Claim::Wildcard(key) => Self::Wildcard(key.into_owned()),
+impl From<Candidate<'_>> for HostPattern {
+    fn from(candidate: Candidate<'_>) -> Self {
+        match candidate {
+            Candidate::Exact(key) => Self::Exact(key.into_owned()),
+            Candidate::Wildcard(key) => Self::Wildcard(key.into_owned()),
         }
     }
 }
@@ -221,18 +224,18 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_claim_comes_first() {
-        let claims = |host: &str| {
-            Host::parse(host).claims().map(|claim| HostPattern::from(claim).to_string()).collect::<Vec<_>>()
+    fn the_most_specific_candidate_comes_first() {
+        let candidates = |host: &str| {
+            Host::parse(host).candidates().map(|candidate| HostPattern::from(candidate).to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(claims("a.test"), ["a.test", "*.a.test", "*.test", "*"]);
+        assert_eq!(candidates("a.test"), ["a.test", "*.a.test", "*.test", "*"]);
         assert_eq!(
-            claims("A.test.:80"),
+            candidates("A.test.:80"),
             ["a.test:80", "a.test", "*.a.test:80", "*.a.test", "*.test:80", "*.test", "*:80", "*"]
         );
-        assert_eq!(claims("a:http"), ["a", "*.a", "*"], "`http` is no port");
-        assert_eq!(claims(""), ["", "*"]);
-        let long = claims(&format!("{}test", "a.".repeat(130)));
+        assert_eq!(candidates("a:http"), ["a", "*.a", "*"], "`http` is no port");
+        assert_eq!(candidates(""), ["", "*"]);
+        let long = candidates(&format!("{}test", "a.".repeat(130)));
         assert_eq!(
             long.get(1).map(String::len),
             Some("*.".len() + MAX_NAME - 1),

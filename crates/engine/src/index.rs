@@ -11,7 +11,7 @@
 //! 2. the [route](crate::route), if the gateway names it: its section before the route as a whole
 //! 3. the host of the request
 //!
-//! Of several hosts that cover that of the request the most specific counts: see [`Host::claims`].
+//! Of several hosts that cover that of the request the most specific counts: see [`Host::candidates`].
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     Plan, Request,
-    host::{Claim, Host, HostPattern},
+    host::{Candidate, Host, HostPattern},
     route::{self, RouteName},
 };
 
@@ -133,11 +133,11 @@ impl Table {
     }
 
     fn find(&self, host: &Host<'_>) -> Option<&Arc<Plan>> {
-        for claim in host.claims() {
-            let found = match claim {
-                Claim::Exact(key) => get(&self.hasher, &self.exact, &key),
-                Claim::Wildcard(_) if self.wildcard_count == 0 => break,
-                Claim::Wildcard(key) => get(&self.hasher, &self.wildcards, &key),
+        for candidate in host.candidates() {
+            let found = match candidate {
+                Candidate::Exact(key) => get(&self.hasher, &self.exact, &key),
+                Candidate::Wildcard(_) if self.wildcard_count == 0 => break,
+                Candidate::Wildcard(key) => get(&self.hasher, &self.wildcards, &key),
             };
             if found.is_some() {
                 return found;

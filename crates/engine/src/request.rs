@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde_json::Value;
 
 pub use self::headers::{Collector, Headers};
-use crate::{TraceContext, cache::size_of_value};
+use crate::{TraceContext, cache::size_of_value, host};
 
 /// One request to decide about.
 #[derive(Debug, Default)]
@@ -232,12 +232,12 @@ impl Request {
     /// it is empty, else the host of the request.
     #[must_use]
     pub fn lookup_host(&self) -> &str {
-        self.parts.context_extensions.get("host").unwrap_or(&self.parts.host)
+        self.parts.context_extensions.get(host::CONTEXT_EXTENSION).unwrap_or(&self.parts.host)
     }
 
     /// Whether the gateway says by which host to look the configuration up.
     pub(crate) fn names_lookup_host(&self) -> bool {
-        self.parts.context_extensions.contains_key("host")
+        self.parts.context_extensions.contains_key(host::CONTEXT_EXTENSION)
     }
 
     /// How many requests of rules led to this one, as their headers tell: one that is made because of a check whose request

@@ -17,7 +17,7 @@ use crate::Request;
 pub const CONTEXT_EXTENSION: &str = "route";
 
 /// The namespace of route metadata that Envoy Gateway writes.
-const ENVOY_GATEWAY: &str = "envoy-gateway";
+pub const ENVOY_GATEWAY: &str = "envoy-gateway";
 
 /// So many resources of route metadata are looked at; gateways write one.
 const MOST_RESOURCES: usize = 16;

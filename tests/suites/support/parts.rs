@@ -107,3 +107,11 @@ fn each_envoy_that_is_missing_is_named() {
     assert_eq!(lacking(&[program("1.40.0")]), ["1.36.4"]);
     assert_eq!(lacking(&[program("1.40.0"), program("1.36.4")]), [""; 0]);
 }
+
+#[test]
+fn these_versions_of_envoy_are_installed() {
+    for ((version, _), list) in ENVOYS.into_iter().zip(["requirements.txt", "envoy-1.36/requirements.txt"]) {
+        let list = std::fs::read_to_string(root().join("tests/parts").join(list)).unwrap();
+        assert!(list.contains(&format!("\nenvoy-server=={version} ")), "{version}: {list}");
+    }
+}

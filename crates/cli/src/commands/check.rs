@@ -11,7 +11,7 @@ use prometheus::Registry;
 use serde::Deserialize;
 use usher_compile::{AuthConfigId, Update, Workspace};
 use usher_engine::{
-    Journal, PlanIndex, Request, RequestParts, Verdict,
+    Journal, PlanIndex, Request, RequestParts, Verdict, host,
     journal::StepOutcome,
     plan::HeaderAction,
     request::{Address, Metadata, Peer, Port, Time},
@@ -183,7 +183,7 @@ fn request(arguments: &Arguments) -> Result<RequestParts, String> {
         };
         parts.headers.insert(name, value);
     }
-    let is_named = parts.context_extensions.contains_key("host")
+    let is_named = parts.context_extensions.contains_key(host::CONTEXT_EXTENSION)
         || parts.context_extensions.contains_key(route::CONTEXT_EXTENSION)
         || parts.route_metadata.is_some();
     if parts.host.is_empty() && !is_named {

@@ -48,7 +48,7 @@ pub(crate) struct ConfigOptions {
     )]
     pub(crate) secret_label_selector: Selector,
 
-    /// Let an AuthConfig claim a host that an older one only covers with a wildcard.
+    /// Let an AuthConfig claim a host that an older one only covers with a wildcard, or has without the port.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           action = clap::ArgAction::Set, value_parser = boolean, value_name = "BOOLEAN")]
     pub(crate) allow_superseding_host_subsets: bool,

@@ -41,7 +41,7 @@
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
-use usher_api::{SpiffeSpec, SpiffeTrust, XfccElement};
+use usher_api::{SpiffeSpec, SpiffeTrust, XFCC_HEADER, XfccElement};
 use usher_engine::{Context, Evaluation, Evaluator, Failure};
 
 use super::xfcc;
@@ -61,8 +61,6 @@ enum Trust {
     Xfcc(Option<XfccElement>),
 }
 
-/// The header in which proxies tell of certificates.
-const XFCC: &str = "x-forwarded-client-cert";
 const NO_HEADER: &str = "header x-forwarded-client-cert not found in request";
 
 /// Reads `spiffe` of a rule.
@@ -112,7 +110,7 @@ impl Spiffe {
                 principal => Ok(Cow::Borrowed(principal)),
             },
             Trust::Xfcc(element) => {
-                let header = request.header(XFCC);
+                let header = request.header(XFCC_HEADER);
                 let header = header.ok_or_else(|| Failure::denied(NO_HEADER))?;
                 xfcc::uri(header, element).map_err(Failure::denied)
             }
@@ -188,7 +186,7 @@ mod tests {
     }
 
     fn xfcc(header: &str) -> RequestParts {
-        RequestParts { headers: [(XFCC, header)].into(), ..RequestParts::default() }
+        RequestParts { headers: [(XFCC_HEADER, header)].into(), ..RequestParts::default() }
     }
 
     fn identify(rule: &Spiffe, parts: RequestParts) -> Result<Value, String> {

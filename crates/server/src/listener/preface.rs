@@ -30,7 +30,7 @@ pub(crate) enum Preface {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Spoken {
     /// HTTP/1.1, or anything that is not known.
-    Http1,
+    Other,
     /// TLS, to a port that has none.
     Tls,
 }
@@ -39,13 +39,13 @@ impl Spoken {
     fn of(first: &[u8]) -> Self {
         /// A record that holds a handshake (RFC 8446 §5.1).
         const HANDSHAKE: u8 = 22;
-        if first.first() == Some(&HANDSHAKE) { Self::Tls } else { Self::Http1 }
+        if first.first() == Some(&HANDSHAKE) { Self::Tls } else { Self::Other }
     }
 
     /// What the operator is told.
     pub(crate) fn message(self) -> &'static str {
         match self {
-            Self::Http1 => {
+            Self::Other => {
                 "a client does not speak HTTP/2; if it is a gateway, mark this port as HTTP/2 for it: appProtocol \
                  kubernetes.io/h2c on the port of the Service (kgateway), a port name that begins with grpc (Istio), \
                  http2_protocol_options on the cluster (Envoy)"
@@ -60,7 +60,7 @@ impl Spoken {
     /// A bit of its own, to remember what was told.
     pub(crate) fn bit(self) -> u8 {
         match self {
-            Self::Http1 => 1,
+            Self::Other => 1,
             Self::Tls => 2,
         }
     }
@@ -88,8 +88,8 @@ pub(crate) async fn read(mut stream: Stream) -> Preface {
     }
 }
 
-/// Answers in HTTP/1.1, if that can be understood, and closes. What the client still sends is read for a moment: closing over unread bytes would reset the
-/// connection and with it the answer.
+/// Answers in HTTP/1.1, if that can be understood, and closes. What the client still sends is read for a moment: closing
+/// over unread bytes would reset the connection and with it the answer.
 pub(crate) async fn explain(mut stream: Stream, spoken: Spoken) {
     const PATIENCE: Duration = Duration::from_secs(2);
     if spoken == Spoken::Tls {
@@ -117,10 +117,10 @@ mod tests {
     #[test]
     fn what_is_spoken_instead_is_told_apart() {
         for (first, spoken) in [
-            (&b"GET / HTTP/1.1\r\n"[..], Spoken::Http1),
-            (b"POST /envoy.service.auth.v3.Authorization/Check HTTP/1.1", Spoken::Http1),
+            (&b"GET / HTTP/1.1\r\n"[..], Spoken::Other),
+            (b"POST /envoy.service.auth.v3.Authorization/Check HTTP/1.1", Spoken::Other),
             (b"\x16\x03\x01\x02\x00\x01", Spoken::Tls),
-            (b"", Spoken::Http1),
+            (b"", Spoken::Other),
         ] {
             assert_eq!(Spoken::of(first), spoken, "{first:?}");
         }

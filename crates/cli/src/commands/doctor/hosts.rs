@@ -177,7 +177,7 @@ impl Hosts {
 
 /// What may be claimed that covers a host, in the order of a lookup.
 fn claims(host: &str) -> Vec<HostPattern> {
-    Host::parse(host).claims().map(HostPattern::from).collect()
+    Host::parse(host).candidates().map(HostPattern::from).collect()
 }
 
 fn lost_hosts(report: &Report) -> impl Iterator<Item = Lost> {
