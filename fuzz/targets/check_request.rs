@@ -13,7 +13,7 @@
 
 #![no_main]
 
-use std::{collections::HashMap, net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
@@ -190,7 +190,7 @@ fn from_text(text: &str) -> CheckRequest {
         ..Default::default()
     };
     let mut list = Vec::new();
-    let mut context_extensions = HashMap::new();
+    let mut context_extensions = BTreeMap::new();
     for line in lines.lines() {
         if let Some((name, value)) = line.split_once(": ") {
             http.headers.insert(name.to_owned(), value.to_owned());

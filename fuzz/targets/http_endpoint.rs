@@ -107,6 +107,7 @@ impl World {
                 "host" => assert_eq!(value, self.server),
                 "authorization" => assert_eq!(value, format!("Bearer {SECRET}")),
                 "cookie" => assert_eq!(value, format!("sid={SECRET}")),
+                "x-usher-nesting" => assert_eq!(value, "1"),
                 "user-agent" | "accept" | "content-type" | "content-length" | "x-v" => {}
                 _ => panic!("{head}: nobody wrote {name}"),
             }
