@@ -214,3 +214,55 @@ fn crds_prints_what_is_deployed() {
     let deployed = fs::read_to_string(workspace::root().join("deploy/crds/authconfigs.yaml")).unwrap();
     assert_eq!((status, output), (0, deployed));
 }
+
+/// Who redirects into a file must know that it has everything. Linux has a device that is always full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_is_an_error() {
+    let needs = ["doctor", "needs", "--config", QUICKSTART, "--gateway", "kgateway"];
+    let symptoms = ["doctor", "symptoms", "--status", "403"];
+    let check = ["check", "--config", QUICKSTART, "--host", "public.example.com"];
+    let validate = ["validate", "--config", QUICKSTART];
+    for arguments in [&needs[..], &symptoms, &["doctor", "causes"], &check, &validate, &["crds"], &["version"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(workspace::usher());
+        let output = command.args(arguments).current_dir(workspace::root()).stdout(full).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        assert!(errors.starts_with("the output cannot be written: "), "{arguments:?}: {errors}");
+    }
+}
+
+/// `usher doctor causes | head -1`
+#[test]
+fn who_reads_only_the_beginning_makes_no_error() {
+    for arguments in [&["doctor", "causes"][..], &["validate", "--config", QUICKSTART], &["crds"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(workspace::usher())
+            .args(arguments)
+            .current_dir(workspace::root())
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), errors.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn doctor_says_which_flag_of_the_server_routes_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    let of_route = "apiVersion: authorino.kuadrant.io/v1beta3\nkind: AuthConfig\nmetadata: {name: of-route, namespace: shop}\nspec: {hosts: [], routes: [{name: web}]}\n";
+    fs::write(&file, of_route).unwrap();
+    let config = file.to_str().unwrap();
+    let (status, refused, _) = usher(&["validate", "--config", config]);
+    assert_eq!(status, 1, "{refused}");
+    let (status, output, errors) = usher(&["doctor", "needs", "--config", config, "--gateway", "kgateway"]);
+    assert_eq!((status, errors.as_str()), (0, ""), "{output}");
+    assert!(output.contains("contextExtensions:\n      route: HTTPRoute/shop/web\n"), "{output}");
+    for text in [refused, output] {
+        assert!(text.contains("`--allow-route-lookup`"), "{text}");
+    }
+}

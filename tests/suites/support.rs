@@ -3,6 +3,7 @@
 pub(crate) mod collector;
 pub(crate) mod documents;
 pub(crate) mod envoy;
+pub(crate) mod fenced;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod kubernetes;

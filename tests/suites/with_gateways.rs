@@ -7,8 +7,10 @@
 //!
 //! What users are told to apply is what is run: each test reads the files of its gateway, and makes of them the
 //! configuration that the gateway gives to its Envoys. agentgateway is no Envoy: a client in its place does what it does.
+//! `guides` follows the guides `docs/gateways/*.md` in the same way, command by command.
 
 mod agentgateway;
+mod elision;
 mod envoy;
 mod envoy_gateway;
 mod gateway_api;

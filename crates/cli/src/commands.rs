@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod crds;
 pub(crate) mod doctor;
 pub(crate) mod options;
+pub(crate) mod output;
 pub(crate) mod serve;
 pub(crate) mod validate;
 pub(crate) mod webhooks;
@@ -48,10 +49,7 @@ pub(crate) fn run(command: Command) -> Exit {
         Subcommands::Check(arguments) => check::run(*arguments),
         Subcommands::Doctor(arguments) => doctor::run(&arguments),
         Subcommands::Crds => crds::run(),
-        Subcommands::Version => {
-            println!("Usher v{}", env!("CARGO_PKG_VERSION"));
-            Exit::Ok
-        }
+        Subcommands::Version => output::print(concat!("Usher v", env!("CARGO_PKG_VERSION"), "\n"), Exit::Ok),
     }
 }
 

@@ -17,7 +17,7 @@ mod walk;
 use std::collections::BTreeMap;
 
 use usher_api::{AuthConfig, AuthorizationPolicy};
-use usher_engine::request::NESTING_HEADER;
+use usher_engine::{request::NESTING_HEADER, route::RouteName};
 
 /// What an AuthConfig reads, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,18 +37,18 @@ pub enum Attribute {
     Body(Body),
     /// What the gateway's configuration says about the route, by name.
     ContextExtension(Which),
-    /// The route, as the AuthConfig claims it: `HTTPRoute/NAMESPACE/NAME`, or with `/SECTION`.
-    Route(String),
+    /// The route, as the AuthConfig claims it.
+    Route(RouteName),
     /// The name in the certificate of the client.
     SourcePrincipal,
     /// The certificate of the client.
     SourceCertificate,
     /// What the client calls itself, and its labels.
-    SourceLabels,
+    SourceDetails,
     /// The name in the certificate of the gateway.
     DestinationPrincipal,
     /// The certificate, the service name and the labels of the gateway.
-    DestinationLabels,
+    DestinationDetails,
     /// What filters of the gateway found out before, by their namespace.
     FilterMetadata(Which),
     /// The same with types.
@@ -134,12 +134,12 @@ impl Needs {
     }
 
     /// Adds what others read.
-    pub fn add_all(&mut self, others: Self) {
-        for (attribute, readings) in others.0 {
-            let known = self.0.entry(attribute).or_default();
+    pub fn add_all(&mut self, others: &Self) {
+        for (attribute, readings) in &others.0 {
+            let known = self.0.entry(attribute.clone()).or_default();
             for reading in readings {
-                if !known.contains(&reading) {
-                    known.push(reading);
+                if !known.contains(reading) {
+                    known.push(reading.clone());
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use super::documents::documents;
 use crate::support::{
+    fenced,
     usher::validate,
     workspace::{files_below, root, shown},
 };
@@ -81,21 +82,14 @@ fn fenced(document: &Path) -> Vec<Example> {
     examples
 }
 
-/// The blocks of YAML: the line of the fence, whether it says `invalid`, the text without the fence's indentation.
+/// The blocks of YAML: the line of the fence, whether it says `invalid`, the text.
 fn blocks(text: &str) -> Vec<(usize, bool, String)> {
-    let mut blocks = Vec::new();
-    let mut lines = (1..).zip(text.lines());
-    while let Some((number, line)) = lines.next() {
-        let Some(info) = line.trim_start().strip_prefix("```") else { continue };
-        let indentation = line.len() - line.trim_start().len();
-        let block = lines.by_ref().map(|(_, line)| line).take_while(|line| !line.trim_start().starts_with("```"));
-        let block: Vec<_> = block.map(|line| line.get(indentation..).unwrap_or_default()).collect();
-        let mut words = info.split_whitespace();
-        if matches!(words.next(), Some("yaml" | "yml")) {
-            blocks.push((number, words.any(|word| word == "invalid"), block.join("\n")));
-        }
-    }
-    blocks
+    let of_yaml = |block: fenced::Block| {
+        let mut words = block.language.split_whitespace();
+        let is_yaml = matches!(words.next(), Some("yaml" | "yml"));
+        is_yaml.then(|| (block.line, words.any(|word| word == "invalid"), block.text()))
+    };
+    fenced::blocks(text).into_iter().filter_map(of_yaml).collect()
 }
 
 /// The AuthConfigs, AuthorizationPolicies and Secrets of a YAML stream.

@@ -1,6 +1,9 @@
 //! The YAML documents of a folder: what a user would apply.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use usher_test_support::read_yaml;
@@ -20,14 +23,18 @@ impl Folder {
     /// Reads the files `*.yaml` below `deploy/gateways/kgateway`, for example.
     pub(crate) fn read(path: &str) -> Self {
         let path = root().join(path);
-        let files = files_below(&path).into_iter().filter(|file| file.extension().is_some_and(|it| it == "yaml"));
-        let read = |file: PathBuf| {
-            let text = fs::read_to_string(&file).unwrap();
-            read_yaml(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-        };
-        let documents: Vec<_> = files.flat_map(read).collect();
+        let documents = read(files_below(&path));
         assert!(!documents.is_empty(), "no documents below {}", path.display());
         Self { path, documents }
+    }
+
+    /// Reads one file, or the files `*.yaml` directly in a folder, as `kubectl apply -f` does.
+    pub(crate) fn read_flat(path: &Path) -> Self {
+        let is_here = |file: &PathBuf| file == path || file.parent() == Some(path);
+        let files = if path.is_file() { vec![path.to_owned()] } else { files_below(path) };
+        let documents = read(files.into_iter().filter(is_here).collect());
+        assert!(!documents.is_empty(), "no documents in {}", path.display());
+        Self { path: path.to_owned(), documents }
     }
 
     /// The documents of a kind.
@@ -66,6 +73,16 @@ impl Folder {
     pub(crate) fn for_usher(&self) -> String {
         for_usher(&self.documents)
     }
+}
+
+/// The documents of those files that are YAML.
+fn read(files: Vec<PathBuf>) -> Vec<Value> {
+    let files = files.into_iter().filter(|file| file.extension().is_some_and(|it| it == "yaml"));
+    let read = |file: PathBuf| {
+        let text = fs::read_to_string(&file).unwrap();
+        read_yaml(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    };
+    files.flat_map(read).collect()
 }
 
 /// What Usher is told of documents: the AuthConfigs and Secrets, as one text.

@@ -137,6 +137,11 @@ impl Envoy {
         self.counter(&format!("http.ingress.ext_authz.{name}"))
     }
 
+    /// How often the filters asked about requests whose counters begin with `http.PREFIX`: allowed, denied, without an answer.
+    pub(crate) fn asked(&self, prefix: &str) -> [u64; 3] {
+        ["ok", "denied", "error"].map(|name| self.counter(&format!("http.{prefix}.ext_authz.{name}")))
+    }
+
     /// A counter by its full name; 0 if there is none.
     pub(crate) fn counter(&self, full_name: &str) -> u64 {
         let stats = Request { target: "/stats?format=json", ..Request::default() }.send(self.admin).unwrap().json();

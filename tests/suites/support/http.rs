@@ -29,11 +29,29 @@ impl Default for Request<'_> {
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
+    status_line: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
 impl Response {
+    /// Reads it from a connection.
+    pub(crate) fn read(stream: &mut impl Read) -> io::Result<Self> {
+        let (status_line, headers, body) = read_message(&mut BufReader::new(stream), true)?;
+        let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok(Self { status: status.ok_or_else(|| invalid(&status_line))?, status_line, headers, body })
+    }
+
+    /// The first line, such as `HTTP/1.1 200 OK`.
+    pub(crate) fn status_line(&self) -> &str {
+        &self.status_line
+    }
+
+    /// All headers, in order, with names in lower case.
+    pub(crate) fn all_headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// All values of a header.
     pub(crate) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         values(&self.headers, name)
@@ -72,9 +90,7 @@ impl Request<'_> {
         }
         head.push_str("\r\n");
         stream.write_all(&[head.as_bytes(), self.body].concat())?;
-        let (first, headers, body) = read_message(&mut BufReader::new(stream), true)?;
-        let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok(Response { status: status.ok_or_else(|| invalid(&first))?, headers, body })
+        Response::read(&mut stream)
     }
 }
 

@@ -42,7 +42,13 @@ use cache::Clock;
 use kubernetes::Cluster;
 use proxy::{Configuration, Proxy};
 
-use crate::support::{documents::Folder, upstream::Upstream, usher::Usher};
+use super::guides::{Applied, Caller, Running, shown};
+use crate::support::{
+    documents::Folder,
+    http::{Request, Response},
+    upstream::Upstream,
+    usher::Usher,
+};
 
 const FOLDER: &str = "deploy/gateways/agentgateway";
 
@@ -84,8 +90,12 @@ impl World {
     /// With the configuration file instead of a cluster.
     fn standalone() -> Self {
         let folder = Folder::read(FOLDER);
-        let file = folder.documents.iter().find(|document| document.get("binds").is_some()).unwrap();
-        Self::of(Usher::start(&folder.for_usher()), |ports| {
+        let file = configuration_file(&folder).unwrap();
+        Self::of_file(Usher::start(&folder.for_usher()), file)
+    }
+
+    fn of_file(usher: Usher, file: &Value) -> Self {
+        Self::of(usher, |ports| {
             let hosts =
                 [("localhost:50051", ports.usher), ("localhost:9080", ports.models), ("localhost:9081", ports.tools)];
             standalone::configuration(file, &hosts, &ports.clock)
@@ -128,6 +138,42 @@ impl Ports {
         ];
         Cluster { documents, services: &services, clock: self.clock.clone() }.configuration()
     }
+}
+
+/// As the guide sets it up.
+pub(super) fn of_guide(applied: &Applied) -> Vec<Box<dyn Running>> {
+    let usher = applied.usher();
+    let world = match configuration_file(&applied.objects) {
+        Some(file) => World::of_file(usher, file),
+        None => World::of(usher, |ports| ports.cluster(&applied.objects.documents)),
+    };
+    vec![Box::new(world)]
+}
+
+impl Running for World {
+    fn version(&self) -> &str {
+        "agentgateway"
+    }
+
+    fn send(&self, request: Request<'_>, caller: Option<&Caller>) -> Response {
+        assert!(caller.is_none(), "clients of this gateway are no workloads of a mesh");
+        self.proxy.send(request)
+    }
+
+    fn passed(&self) -> usize {
+        self.requests()
+    }
+}
+
+fn configuration_file(folder: &Folder) -> Option<&Value> {
+    folder.documents.iter().find(|document| document.get("binds").is_some())
+}
+
+/// The AuthConfig of the guide that takes claims from the gateway, for another host.
+fn claims_of_the_gateway(host: &str) -> String {
+    let mut config = shown("agentgateway", "AuthConfig", "claims");
+    config["spec"]["hosts"] = json!([host]);
+    config.to_string()
 }
 
 /// The objects that the guide applies first.
@@ -173,31 +219,12 @@ fn a_token_without_the_claim_gets_no_name_and_no_time() {
 /// The same, with claims of a token that the gateway verified: the AuthConfig of the guide.
 #[test]
 fn claims_of_the_gateway_without_the_claim_give_no_name() {
-    const CONFIG: &str = r#"
-apiVersion: authorino.kuadrant.io/v1beta3
-kind: AuthConfig
-metadata: {name: claims}
-spec:
-  hosts: [sample.authconfig.internal]
-  authentication:
-    gateway:
-      plain: {selector: metadata.filter_metadata.envoy\.filters\.http\.jwt_authn.jwt_payload}
-  authorization:
-    admins:
-      patternMatching:
-        patterns:
-        - {selector: auth.identity.roles, operator: incl, value: admin}
-  response:
-    success:
-      headers:
-        x-user: {plain: {selector: auth.identity.sub}}
-      removeHeaders: [x-user]
-"#;
+    let config = claims_of_the_gateway("sample.authconfig.internal");
     let folder = Folder::read(FOLDER);
     for (claims, user) in
         [(json!({"sub": "ann", "roles": ["admin"]}), Some("ann")), (json!({"roles": ["admin"]}), None)]
     {
-        let world = World::of(Usher::start(CONFIG), |ports| {
+        let world = World::of(Usher::start(&config), |ports| {
             let cluster = ports.cluster(&without_perimeter(&folder));
             Configuration { claims: Some(claims.clone()), ..cluster }
         });

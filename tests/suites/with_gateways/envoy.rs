@@ -1,9 +1,11 @@
 //! Envoy, set up by hand.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
+use super::{
+    Ports,
+    guides::{Applied, Running},
+};
 use crate::support::{
     documents::Folder,
     envoy::{ACCESS_LOG, Envoy},
@@ -11,7 +13,6 @@ use crate::support::{
     parts,
     upstream::Upstream,
     usher::Usher,
-    workspace::root,
 };
 
 const FOLDER: &str = "deploy/gateways/envoy";
@@ -35,12 +36,15 @@ impl Gateway<'_> {
     }
 }
 
+/// As the guide sets it up.
+pub(super) fn of_guide(applied: &Applied) -> Vec<Box<dyn Running>> {
+    applied.behind_envoys(bootstrap)
+}
+
 /// The file as it is, but for the addresses and the place of the log.
-fn bootstrap(usher: u16, upstream: u16) -> Value {
-    let file = root().join(FOLDER).join("envoy.yaml");
-    let documents = usher_test_support::read_yaml(&fs::read_to_string(file).unwrap()).unwrap();
-    let [bootstrap] = &documents[..] else { panic!("one document") };
-    let mut bootstrap = bootstrap.clone();
+fn bootstrap(folder: &Folder, ports: Ports) -> Value {
+    let is_it = |document: &&Value| document.get("static_resources").is_some();
+    let mut bootstrap = folder.documents.iter().find(is_it).expect("a file for Envoy").clone();
     let replace = |bootstrap: &mut Value, pointer: &str, from: Value, to: Value| {
         let place = bootstrap.pointer_mut(pointer).unwrap_or_else(|| panic!("nothing at {pointer}"));
         assert_eq!(*place, from, "{pointer}");
@@ -52,7 +56,7 @@ fn bootstrap(usher: u16, upstream: u16) -> Value {
     replace(&mut bootstrap, &format!("{address}/port_value"), json!(8000), json!(0));
     let log = format!("{listener}/filter_chains/0/filters/0/typed_config/access_log/0/typed_config/path");
     replace(&mut bootstrap, &log, json!("/dev/stdout"), json!(ACCESS_LOG));
-    for (cluster, from, to) in [(0, 50051, usher), (1, 9080, upstream)] {
+    for (cluster, from, to) in [(0, 50051, ports.usher), (1, 9080, ports.upstream)] {
         let endpoint = format!(
             "/static_resources/clusters/{cluster}/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address"
         );
@@ -68,7 +72,8 @@ fn start_usher() -> Usher {
 
 fn through_each_envoy(usher: &Usher, test: impl Fn(&Gateway<'_>)) {
     let upstream = Upstream::start();
-    let bootstrap = bootstrap(usher.grpc_port(), upstream.port());
+    let ports = Ports { usher: usher.grpc_port(), upstream: upstream.port() };
+    let bootstrap = bootstrap(&Folder::read(FOLDER), ports);
     for program in parts::envoys() {
         eprintln!("Envoy {}", program.version);
         test(&Gateway { envoy: Envoy::launch(&program.path, &bootstrap), upstream: &upstream });
@@ -138,8 +143,7 @@ fn rules_see_bodies_up_to_a_length() {
 fn routes_are_exempt_or_have_an_auth_config_of_their_own() {
     let usher = start_usher();
     through_each_envoy(&usher, |gateway| {
-        let checked =
-            || ["ok", "denied", "error"].map(|name| gateway.envoy.counter(&format!("http.http.ext_authz.{name}")));
+        let checked = || gateway.envoy.asked("http");
         let response = gateway.get("/healthz", &[("x-user", "root")]);
         assert_eq!(response.status, 200);
         assert_eq!(response.json()["headers"].get("x-user"), None, "one that nobody has checked");
@@ -194,7 +198,8 @@ fn paths_and_headers_have_one_spelling() {
 fn while_usher_is_down_only_exempt_routes_answer() {
     let mut usher = start_usher();
     let upstream = Upstream::start();
-    let bootstrap = bootstrap(usher.grpc_port(), upstream.port());
+    let ports = Ports { usher: usher.grpc_port(), upstream: upstream.port() };
+    let bootstrap = bootstrap(&Folder::read(FOLDER), ports);
     let launch = |program: &parts::EnvoyProgram| Envoy::launch(&program.path, &bootstrap);
     let envoys: Vec<_> = parts::envoys().iter().map(launch).collect();
     for envoy in &envoys {

@@ -5,7 +5,10 @@ mod translate;
 use serde_json::{Value, json};
 use translate::translate;
 
-use super::Ports;
+use super::{
+    Ports,
+    guides::{Applied, Running},
+};
 use crate::support::{
     documents::Folder,
     envoy::Envoy,
@@ -47,8 +50,13 @@ impl Shop {
 
     /// How many checks the filters made.
     fn checks(&self) -> u64 {
-        ["ok", "denied", "error"].iter().map(|name| self.envoy.filter_counter(name)).sum()
+        self.envoy.asked("ingress").iter().sum()
     }
+}
+
+/// As the guide sets it up.
+pub(super) fn of_guide(applied: &Applied) -> Vec<Box<dyn Running>> {
+    applied.behind_envoys(|objects, ports| translate(objects, "public", ports))
 }
 
 #[test]

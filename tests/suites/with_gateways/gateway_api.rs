@@ -13,7 +13,8 @@ use crate::support::documents::Folder;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Object<S> {
     api_version: String,
-    kind: String,
+    #[serde(rename = "kind")]
+    _kind: String,
     pub(super) metadata: Metadata,
     pub(super) spec: S,
 }
@@ -68,14 +69,6 @@ impl<S: DeserializeOwned> Object<S> {
             Ok(object)
         };
         documents.iter().filter(|document| document["kind"] == kind).map(read).collect()
-    }
-}
-
-impl<S> Object<S> {
-    /// The same object with another spec.
-    pub(super) fn map<T>(self, change: impl FnOnce(S) -> T) -> Object<T> {
-        let Self { api_version, kind, metadata, spec } = self;
-        Object { api_version, kind, metadata, spec: change(spec) }
     }
 }
 

@@ -8,6 +8,7 @@ use translate::{ingress, sidecar};
 
 use super::{
     Ports,
+    guides::{Applied, Running},
     workloads::{Identity, Workloads, open_service},
 };
 use crate::support::{
@@ -24,9 +25,12 @@ const FOLDER: &str = "deploy/gateways/istio";
 const HOST: &str = "orders.example.com";
 const KEY: (&str, &str) = ("x-api-key", "example-key-of-acme");
 
-/// How often the filter asked: allowed, denied, without an answer.
-pub(super) fn asked(envoy: &Envoy) -> [u64; 3] {
-    ["ok", "denied", "error"].map(|name| envoy.filter_counter(name))
+/// The beginning of the names of counters.
+pub(super) const PREFIX: &str = "ingress";
+
+/// As the guide sets it up.
+pub(super) fn of_guide(applied: &Applied) -> Vec<Box<dyn Running>> {
+    applied.behind_envoys(|objects, ports| ingress(objects, "public", ports, None))
 }
 
 #[test]
@@ -45,7 +49,7 @@ fn the_gateway_asks_about_every_request_except_for_the_exempted_path() {
         assert_eq!(response.status, 401, "{version}: {}", response.text());
         assert_eq!(response.header("www-authenticate"), Some(r#"x-api-key realm="partners""#));
         assert_eq!(response.header("x-ext-auth-reason"), Some("credential not found"));
-        assert_eq!((asked(&envoy), upstream.requests()), ([0, 1, 0], 0), "{version}");
+        assert_eq!((envoy.asked(PREFIX), upstream.requests()), ([0, 1, 0], 0), "{version}");
 
         // A client cannot say who it is in a header that only the gateway may set.
         let forged = ("x-forwarded-client-cert", "URI=spiffe://cluster.local/ns/shop/sa/orders");
@@ -76,9 +80,9 @@ fn the_gateway_asks_about_every_request_except_for_the_exempted_path() {
             assert_eq!(response.header("content-type"), Some("application/json"));
             assert_eq!(response.header("x-ext-auth-reason"), Some("Unauthorized"));
         }
-        let before = (asked(&envoy), upstream.requests());
+        let before = (envoy.asked(PREFIX), upstream.requests());
         assert_eq!(post(json!(1), &"x".repeat(9000)).status, 413, "{version}: too long, also with a small amount");
-        assert_eq!((asked(&envoy), upstream.requests()), before, "{version}: nobody was asked");
+        assert_eq!((envoy.asked(PREFIX), upstream.requests()), before, "{version}: nobody was asked");
 
         for (host, status, reason) in [
             ("orders.example.com:80", 200, None),
@@ -92,14 +96,14 @@ fn the_gateway_asks_about_every_request_except_for_the_exempted_path() {
             assert_eq!((response.status, response.header("x-ext-auth-reason")), (status, reason), "{version}: {host}");
         }
 
-        let before = asked(&envoy);
+        let before = envoy.asked(PREFIX);
         for (target, seen) in
             [("/healthz", "/healthz"), ("/healthz?deep=1", "/healthz?deep=1"), ("/a/../healthz", "/healthz")]
         {
             let response = envoy.get(HOST, target, &[]);
             assert_eq!((response.status, response.json()["target"].as_str()), (200, Some(seen)), "{version}: {target}");
         }
-        assert_eq!(asked(&envoy), before, "{version}: nobody was asked");
+        assert_eq!(envoy.asked(PREFIX), before, "{version}: nobody was asked");
         for target in
             ["/healthz/", "//healthz", "/healthz/../orders", "/healthz%2f..%2forders", "/HEALTHZ", "/orders?/healthz"]
         {
@@ -109,7 +113,7 @@ fn the_gateway_asks_about_every_request_except_for_the_exempted_path() {
         usher.kill();
         let before = upstream.requests();
         assert_eq!(envoy.get(HOST, "/orders", &[KEY]).status, 503, "{version}");
-        assert_eq!((asked(&envoy)[2], upstream.requests()), (1, before), "{version}");
+        assert_eq!((envoy.asked(PREFIX)[2], upstream.requests()), (1, before), "{version}");
         assert_eq!(envoy.get(HOST, "/healthz", &[]).status, 200, "{version}: what is exempted needs no answer");
     }
 }
@@ -175,9 +179,9 @@ fn the_gateway_says_in_a_header_whose_certificate_it_verified() {
                 assert_eq!(response.status, by_certificate, "{}: {who} {headers:?}: {reason:?}", program.version);
             }
         }
-        let before = asked(&envoy);
+        let before = envoy.asked(PREFIX);
         assert!(send(HOST, Some(&unverified), &[]).is_err(), "{}: by another authority", program.version);
-        assert_eq!(asked(&envoy), before);
+        assert_eq!(envoy.asked(PREFIX), before);
     }
 }
 
@@ -294,7 +298,7 @@ fn a_provider_that_is_missing_or_not_spoken_to_rightly_lets_nobody_pass() {
 
     let envoy = Envoy::launch(&program.path, &ingress(&unmarked, "public", ports, None));
     assert_eq!(envoy.get(HOST, "/orders", &[KEY]).status, 503);
-    assert_eq!(asked(&envoy), [0, 0, 1]);
+    assert_eq!(envoy.asked(PREFIX), [0, 0, 1]);
     until("a word about it in the log", || {
         let output = usher.output();
         if output.contains("a client does not speak HTTP/2") { Ok(()) } else { Err(output) }

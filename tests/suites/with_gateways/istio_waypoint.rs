@@ -8,7 +8,8 @@ use translate::{Address, Service, waypoint};
 use super::{
     Ports,
     gateway_api::GROUP,
-    istio::asked,
+    guides::{Applied, Caller, Running},
+    istio::PREFIX,
     workloads::{Identity, Workloads, open_service},
 };
 use crate::support::{
@@ -76,6 +77,37 @@ impl Ambient {
     }
 }
 
+/// As the guide sets it up.
+pub(super) fn of_guide(applied: &Applied) -> Vec<Box<dyn Running>> {
+    let config = applied.objects.for_usher();
+    let start = |program: &'static EnvoyProgram| OfGuide {
+        version: program.version,
+        mesh: Ambient::start(program, &applied.objects, &config),
+    };
+    envoys().iter().map(|program| -> Box<dyn Running> { Box::new(start(program)) }).collect()
+}
+
+struct OfGuide {
+    version: &'static str,
+    mesh: Ambient,
+}
+
+impl Running for OfGuide {
+    fn version(&self) -> &str {
+        self.version
+    }
+
+    fn send(&self, request: Request<'_>, caller: Option<&Caller>) -> Response {
+        let Caller { namespace, service_account } = caller.expect("who calls is a workload of the mesh");
+        let id = format!("spiffe://cluster.local/ns/{namespace}/sa/{service_account}");
+        self.mesh.send(&self.mesh.workloads.identity(&id), HTTPBIN, request)
+    }
+
+    fn passed(&self) -> usize {
+        self.mesh.upstream.requests()
+    }
+}
+
 #[test]
 fn a_service_is_written_to_by_one_workload_and_read_by_nobody() {
     let folder = Folder::read(FOLDER);
@@ -114,11 +146,11 @@ fn a_service_is_written_to_by_one_workload_and_read_by_nobody() {
         let reason = response.header("x-ext-auth-reason");
         assert_eq!((response.status, reason), (401, Some("the trust domain is not accepted")), "{version}");
 
-        let before = asked(&mesh.envoy);
+        let before = mesh.envoy.asked(PREFIX);
         assert_eq!(mesh.get(&stranger, HOST, "/status/200").status, 200, "{version}: an exempted path");
         let request = Request { host: "echo:8000", target: "/get", ..Request::default() };
         assert_eq!(mesh.send(&stranger, ECHO, request).status, 200, "{version}: a Service without a policy");
-        assert_eq!(asked(&mesh.envoy), before, "{version}: nobody was asked");
+        assert_eq!(mesh.envoy.asked(PREFIX), before, "{version}: nobody was asked");
 
         mesh.usher.kill();
         let before = mesh.upstream.requests();

@@ -7,11 +7,13 @@ mod translate;
 mod translation;
 mod tutorial;
 
-use objects::Release;
 use serde_json::Value;
 use translate::bootstrap;
 
-use super::Ports;
+use super::{
+    Ports,
+    guides::{Applied, Running},
+};
 use crate::support::{documents::Folder, envoy::Envoy, http::Response, parts, upstream::Upstream, usher::Usher};
 
 const FOLDER: &str = "deploy/gateways/kgateway";
@@ -51,9 +53,20 @@ impl Gateway<'_> {
     }
 }
 
+/// As the guide sets it up.
+pub(super) fn of_guide(applied: &Applied) -> Vec<Box<dyn Running>> {
+    applied.behind_envoys(|objects, ports| {
+        let objects = with_services_of_usher(objects.clone());
+        bootstrap(&objects.documents, ports).unwrap()
+    })
+}
+
 /// What is in the cluster: the manifests, and the Services that Usher's own manifests make.
 fn shipped() -> Folder {
-    let mut folder = Folder::read(FOLDER);
+    with_services_of_usher(Folder::read(FOLDER))
+}
+
+fn with_services_of_usher(mut folder: Folder) -> Folder {
     folder.documents.extend(Folder::read("deploy/kustomize/base").documents);
     folder
 }
@@ -64,19 +77,18 @@ fn start_usher() -> Usher {
 
 /// With each version of Envoy, behind which is what the cluster has.
 fn through_each_envoy(objects: &Folder, usher: &Usher, test: impl Fn(&Gateway<'_>)) {
-    through_each_envoy_with(objects, Release::Current, usher, |bootstrap| bootstrap, test);
+    through_each_envoy_with(objects, usher, |bootstrap| bootstrap, test);
 }
 
 fn through_each_envoy_with(
     objects: &Folder,
-    release: Release,
     usher: &Usher,
     change: impl Fn(Value) -> Value,
     test: impl Fn(&Gateway<'_>),
 ) {
     let upstream = Upstream::start();
     let ports = Ports { usher: usher.grpc_port(), upstream: upstream.port() };
-    let bootstrap = change(bootstrap(&objects.documents, release, ports).unwrap());
+    let bootstrap = change(bootstrap(&objects.documents, ports).unwrap());
     for program in parts::envoys() {
         eprintln!("Envoy {}", program.version);
         test(&Gateway { envoy: Envoy::launch(&program.path, &bootstrap), upstream: &upstream, usher });
@@ -94,37 +106,6 @@ fn checks(usher: &Usher, auth_config: Option<&str>) -> f64 {
     }
 }
 
-/// Whether a text consists of the parts between the `*` of a pattern, in this order, with anything in place of the `*`.
-fn fits(text: &str, pattern: &str) -> bool {
-    let (first, rest) = pattern.split_once('*').unwrap_or((pattern, ""));
-    let Some(mut text) = text.strip_prefix(first) else { return false };
-    if first.len() == pattern.len() {
-        return text.is_empty();
-    }
-    let mut parts: Vec<_> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        let Some((_, after)) = text.split_once(part) else { return false };
-        text = after;
-    }
-    text.ends_with(last)
-}
-
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
-}
-
-#[test]
-fn patterns_of_texts() {
-    for (text, pattern, expected) in [
-        ("abc", "abc", true),
-        ("abc", "ab", false),
-        ("abc", "a*", true),
-        ("abc", "*c", true),
-        ("abcd", "a*c", false),
-        ("a1b2c", "a*b*c", true),
-        ("a1c2b", "a*b*c", false),
-    ] {
-        assert_eq!(fits(text, pattern), expected, "{text} {pattern}");
-    }
 }

@@ -12,16 +12,18 @@ use serde::Deserialize;
 use usher_compile::{AuthConfigId, Update, Workspace};
 use usher_engine::{
     Journal, PlanIndex, Request, RequestParts, Verdict, host,
-    journal::StepOutcome,
-    plan::HeaderAction,
     request::{Address, Metadata, Peer, Port, Time},
     route,
-    verdict::{DenialKind, ResponseHeader},
 };
 use usher_evaluators::Secrets;
 
-use super::options::{ConfigOptions, FileOptions};
+use super::{
+    options::{ConfigOptions, FileOptions},
+    output,
+};
 use crate::{exit::Exit, runtime};
+
+mod told;
 
 /// Decide about one request, without a gateway.
 ///
@@ -84,30 +86,32 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         Ok(parts) => Request::new(parts),
         Err(message) => return invalid(message),
     };
-    let exit = runtime.block_on(async {
-        let index = match load(&arguments.files, &arguments.config).await {
-            Ok(index) => index,
-            Err(message) => return invalid(message),
-        };
-        let journal = Journal::default();
-        let deadline = Instant::now() + Duration::from_millis(arguments.timeout);
-        let verdict = match index.find(&request) {
-            None => Verdict::not_found(),
-            Some(plan) => {
-                match plan.namespace.is_empty() {
-                    true => println!("authconfig: none; the AuthorizationPolicies decide"),
-                    false => println!("authconfig: {}/{}", plan.namespace, plan.name),
-                }
-                usher_engine::check(&plan, &request, Some(deadline), arguments.explain.then_some(&journal)).await
-            }
-        };
-        if arguments.explain {
-            explain(&journal);
-        }
-        print(&verdict)
-    });
+    let (text, exit) = match runtime.block_on(decide(&arguments, &request)) {
+        Ok(told) => told,
+        Err(message) => return invalid(message),
+    };
     runtime.shutdown_background();
-    exit
+    output::print(&text, exit)
+}
+
+/// Decides, and tells what came of it.
+async fn decide(arguments: &Arguments, request: &Request) -> Result<(String, Exit), String> {
+    let index = load(&arguments.files, &arguments.config).await?;
+    let journal = Journal::default();
+    let deadline = Instant::now() + Duration::from_millis(arguments.timeout);
+    let mut text = String::new();
+    let verdict = match index.find(request) {
+        None => Verdict::not_found(),
+        Some(plan) => {
+            text += &told::who_decides(&plan);
+            usher_engine::check(&plan, request, Some(deadline), arguments.explain.then_some(&journal)).await
+        }
+    };
+    if arguments.explain {
+        text += &told::steps(&journal);
+    }
+    let (verdict, exit) = told::verdict(&verdict);
+    Ok((text + &verdict, exit))
 }
 
 /// Compiles the configuration and makes the first attempts at what it needs from the network.
@@ -289,94 +293,5 @@ impl PeerFile {
             principal: self.principal,
             certificate: self.certificate,
         }
-    }
-}
-
-fn explain(journal: &Journal) {
-    println!("steps:");
-    for entry in journal.entries() {
-        let rule = if entry.rule.is_empty() { String::new() } else { format!(" {}", entry.rule) };
-        let (outcome, why) = match entry.outcome {
-            StepOutcome::Succeeded => ("succeeded", String::new()),
-            StepOutcome::Skipped => ("skipped", String::new()),
-            StepOutcome::ConditionFailed(why) => ("condition failed", why),
-            StepOutcome::Denied(why) => ("denied", why),
-            StepOutcome::Undecidable(why) => ("undecidable", why),
-        };
-        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-        println!("  {}{rule}: {outcome} in {:?}{why}", entry.phase, entry.took);
-    }
-}
-
-fn print(verdict: &Verdict) -> Exit {
-    match verdict {
-        Verdict::Allow(allow) => {
-            println!("verdict: allow\nstatus: {}", verdict.http_status());
-            let additions = allow.additions();
-            print_pairs("headers", &additions.headers);
-            print_names("removed headers", &additions.remove_headers);
-            print_response_headers(&additions.response_headers);
-            print_pairs("query parameters", &additions.query_parameters);
-            print_names("removed query parameters", &additions.remove_query_parameters);
-            print_metadata(&additions.dynamic_metadata);
-            Exit::Ok
-        }
-        Verdict::Deny(denial) => {
-            let word = match denial.kind {
-                DenialKind::Unauthenticated => "unauthenticated",
-                DenialKind::Unauthorized => "unauthorized",
-                DenialKind::NotFound => "not found",
-                DenialKind::Invalid => "invalid",
-            };
-            println!("verdict: {word}\nstatus: {}\nreason: {}", verdict.http_status(), denial.reason);
-            print_pairs("headers", &denial.headers);
-            if !denial.body.is_empty() {
-                println!("body: {}", denial.body);
-            }
-            print_metadata(&denial.dynamic_metadata);
-            Exit::Denied
-        }
-        Verdict::Undecidable(undecided) => {
-            println!("verdict: undecidable\nstatus: {}\nreason: {}", verdict.http_status(), undecided.reason);
-            if !undecided.detail.is_empty() {
-                println!("detail: {}", undecided.detail);
-            }
-            Exit::Undecidable
-        }
-    }
-}
-
-fn print_pairs(title: &str, pairs: &[(String, String)]) {
-    if !pairs.is_empty() {
-        println!("{title}:");
-    }
-    for (name, value) in pairs {
-        println!("  {name}: {value}");
-    }
-}
-
-fn print_names(title: &str, names: &[String]) {
-    if !names.is_empty() {
-        println!("{title}: {}", names.join(", "));
-    }
-}
-
-fn print_response_headers(headers: &[ResponseHeader]) {
-    if !headers.is_empty() {
-        println!("response headers:");
-    }
-    for ResponseHeader { name, value, action } in headers {
-        let action = match action {
-            HeaderAction::Overwrite => "",
-            HeaderAction::Append => " (appended)",
-            HeaderAction::AddIfAbsent => " (if absent)",
-        };
-        println!("  {name}: {value}{action}");
-    }
-}
-
-fn print_metadata(metadata: &serde_json::Map<String, serde_json::Value>) {
-    if !metadata.is_empty() {
-        println!("dynamic metadata: {}", serde_json::Value::Object(metadata.clone()));
     }
 }

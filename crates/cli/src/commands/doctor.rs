@@ -16,11 +16,10 @@ mod settings;
 mod symptoms;
 mod yaml;
 
-use std::io::Write as _;
-
 use clap::{Args, Subcommand};
 use usher_source::directory::{Loaded, Severity};
 
+use super::output;
 use crate::exit::Exit;
 
 /// Find out what goes wrong between a gateway and Usher, and what a gateway must be told.
@@ -48,6 +47,26 @@ enum Command {
     Needs(Box<needs::Arguments>),
 }
 
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments) -> Exit {
+    match output(arguments) {
+        Ok((text, exit)) => output::print(&text, exit),
+        Err(message) => {
+            eprintln!("{message}");
+            Exit::Invalid
+        }
+    }
+}
+
+/// What is printed, and how the command ends; or why there is nothing to print.
+fn output(arguments: &Arguments) -> Result<(String, Exit), String> {
+    match &arguments.command {
+        Command::Symptoms(arguments) => symptoms::output(arguments),
+        Command::Causes => Ok((causes::page(), Exit::Ok)),
+        Command::Needs(arguments) => needs::output(arguments),
+    }
+}
+
 /// Tells what is wrong with files. Objects of other kinds that stand beside are none of our business.
 fn tell_errors(loaded: &Loaded) {
     for problem in loaded.problems.iter().filter(|problem| problem.severity == Severity::Error) {
@@ -65,23 +84,6 @@ fn printable(text: &str) -> String {
         }
     }
     printable
-}
-
-/// Prints a text. Whoever reads may have read enough, as `head` does: that is no error.
-fn put(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
-/// Runs the command.
-pub(crate) fn run(arguments: &Arguments) -> Exit {
-    match &arguments.command {
-        Command::Symptoms(arguments) => symptoms::run(arguments),
-        Command::Causes => {
-            put(&causes::page());
-            Exit::Ok
-        }
-        Command::Needs(arguments) => needs::run(arguments),
-    }
 }
 
 #[cfg(test)]
@@ -135,11 +137,7 @@ mod tests {
                 });
                 let Usher { command: Subcommands::Doctor(arguments) } =
                     Usher::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
-                let told = match &arguments.command {
-                    Command::Symptoms(arguments) => symptoms::output(arguments).unwrap().0,
-                    Command::Causes => causes::page(),
-                    Command::Needs(arguments) => needs::output(arguments).unwrap().0,
-                };
+                let (told, _) = output(&arguments).unwrap();
                 match shown.trim_end().strip_suffix("\n…") {
                     Some(beginning) => assert!(told.starts_with(&format!("{beginning}\n")), "{line}\n{told}"),
                     None => assert_eq!(told.trim_end(), shown.trim_end(), "{line}"),

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 
 use clap::Args;
 use prometheus::Registry;
-use usher_compile::{AuthConfigId, Update, Workspace};
+use usher_compile::{AuthConfigId, Compiler, Update, Workspace};
 use usher_evaluators::Secrets;
 use usher_source::directory::Severity;
 
-use super::options::{ConfigOptions, FileOptions};
+use super::{
+    options::{ConfigOptions, FileOptions},
+    output,
+};
 use crate::{exit::Exit, runtime};
 
 /// Check configuration files and report everything that is wrong with them.
@@ -33,15 +36,20 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
             return Exit::Invalid;
         }
     };
+    let (text, exit) = validated(arguments, compiler);
+    output::print(&text, exit)
+}
+
+/// A line for each problem and warning, and one for all that is well.
+fn validated(arguments: &Arguments, compiler: Compiler) -> (String, Exit) {
     let loaded = arguments.config.directory(&arguments.files.config).load();
+    let mut text = String::new();
     let mut problems = 0_usize;
     for problem in &loaded.problems {
         problems += usize::from(problem.severity == Severity::Error);
         let severity = if problem.severity == Severity::Warning { "warning: " } else { "" };
-        println!(
-            "{}",
-            line(&problem.file.display().to_string(), problem.line, severity, &problem.path, &problem.message)
-        );
+        let file = problem.file.display().to_string();
+        text += &line(&file, problem.line, severity, &problem.path, &problem.message);
     }
     let mut workspace = Workspace::new(compiler, arguments.config.allow_superseding_host_subsets, Secrets::complete());
     let mut update = Update::default();
@@ -54,20 +62,18 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         if let Some(report) = reports.get(&AuthConfigId::of(&object.document.metadata)) {
             for warning in &report.warnings {
                 let at = object.document.lines.find(&warning.path);
-                println!("{}", line(&file, at, "warning: ", &warning.path, &warning.message));
+                text += &line(&file, at, "warning: ", &warning.path, &warning.message);
             }
             // Problems of documents that could not be read are among those of the files.
             for problem in report.problems.iter().filter(|_| object.document.result.is_ok()) {
                 problems += 1;
-                println!(
-                    "{}",
-                    line(&file, object.document.lines.find(&problem.path), "", &problem.path, &problem.message)
-                );
+                let at = object.document.lines.find(&problem.path);
+                text += &line(&file, at, "", &problem.path, &problem.message);
             }
             for contest in &report.lost {
                 let field = contest.field;
                 let at = object.document.lines.find(field);
-                println!("{}", line(&file, at, "warning: ", field, &contest.to_string()));
+                text += &line(&file, at, "warning: ", field, &contest.to_string());
             }
         }
     }
@@ -78,23 +84,23 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
         let reports = update.policies.iter().filter(|report| report.name == *name && document.result.is_ok());
         for problem in reports.flat_map(|report| &report.problems) {
             problems += 1;
-            println!("{}", line(&file, document.lines.find(&problem.path), "", &problem.path, &problem.message));
+            text += &line(&file, document.lines.find(&problem.path), "", &problem.path, &problem.message);
         }
     }
     if problems > 0 {
-        println!("{problems} problem{} found", if problems == 1 { "" } else { "s" });
-        return Exit::Invalid;
+        text += &format!("{problems} problem{} found\n", if problems == 1 { "" } else { "s" });
+        return (text, Exit::Invalid);
     }
-    println!("{auth_configs} AuthConfig{} valid", if auth_configs == 1 { "" } else { "s" });
+    text += &format!("{auth_configs} AuthConfig{} valid\n", if auth_configs == 1 { "" } else { "s" });
     if policies > 0 {
-        println!("{policies} AuthorizationPolic{} valid", if policies == 1 { "y" } else { "ies" });
+        text += &format!("{policies} AuthorizationPolic{} valid\n", if policies == 1 { "y" } else { "ies" });
     }
-    Exit::Ok
+    (text, Exit::Ok)
 }
 
 /// `file:line: path: message`, without what is not known.
 fn line(file: &str, line: Option<usize>, severity: &str, path: &str, message: &str) -> String {
     let line = line.map(|line| format!(":{line}")).unwrap_or_default();
     let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
-    format!("{file}{line}: {severity}{path}{message}")
+    format!("{file}{line}: {severity}{path}{message}\n")
 }

@@ -93,8 +93,8 @@ fn header(name: &str) -> Vec<Attribute> {
 
 fn peer(is_source: bool) -> Vec<Attribute> {
     match is_source {
-        true => vec![Attribute::SourcePrincipal, Attribute::SourceCertificate, Attribute::SourceLabels],
-        false => vec![Attribute::DestinationPrincipal, Attribute::DestinationLabels],
+        true => vec![Attribute::SourcePrincipal, Attribute::SourceCertificate, Attribute::SourceDetails],
+        false => vec![Attribute::DestinationPrincipal, Attribute::DestinationDetails],
     }
 }
 
@@ -103,9 +103,9 @@ fn in_peer(names: &[&str], is_source: bool) -> Vec<Attribute> {
         ([], _) => peer(is_source),
         (["principal", ..], true) => vec![Attribute::SourcePrincipal],
         (["certificate", ..], true) => vec![Attribute::SourceCertificate],
-        (["service" | "labels", ..], true) => vec![Attribute::SourceLabels],
+        (["service" | "labels", ..], true) => vec![Attribute::SourceDetails],
         (["principal", ..], false) => vec![Attribute::DestinationPrincipal],
-        (["certificate" | "service" | "labels", ..], false) => vec![Attribute::DestinationLabels],
+        (["certificate" | "service" | "labels", ..], false) => vec![Attribute::DestinationDetails],
         // `address` and `port`
         _ => Vec::new(),
     }

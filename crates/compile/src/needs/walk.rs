@@ -1,25 +1,24 @@
 //! Goes through a specification.
 //!
-//! Structs are taken apart field by field, and enums variant by variant, so that a field that is new has to be thought
-//! of here before anything compiles.
+//! Structs are taken apart field by field, and alternatives variant by variant, so that a field that is new has to be
+//! thought of here before anything compiles. Left whole are key sets, selectors of labels, references to Secrets, and
+//! how Usher itself gets a token: none of these looks at a request.
 
 use usher_api::{
-    ApiKeySpec, AuthConfig, AuthConfigSpec, AuthenticationMethod, AuthenticationSpec, AuthorizationMethod,
-    AuthorizationPolicy, AuthorizationSpec, CallbackSpec, Comparison, Condition, CredentialLocation, Credentials,
-    DenyWithSpec, EvaluatorCaching, ExternalPolicySpec, HttpEndpointSpec, JsonResponseSpec,
-    KubernetesSubjectAccessReviewSpec, MetadataMethod, MetadataSpec, NamedValuesOrSelectors, OpaPolicy, OpaSpec,
-    PatternExpressionOrRef, PatternMatchingSpec, PlainIdentitySpec, QueryParametersSpec, ResourceAttributesSpec,
-    ResponseSpec, RouteReference, SpiceDbObjectSpec, SpiceDbSpec, SpiffeSpec, SpiffeTrust, SuccessResponseMethod,
-    SuccessResponseSpec, SuccessSpec, UmaSpec, UrlSource, UserInfoSpec, ValueOrSelector, ValueSource, WristbandSpec,
-    X509Source, X509Spec,
+    AnonymousSpec, ApiKeySpec, AuthConfig, AuthConfigSpec, AuthenticationMethod, AuthenticationSpec,
+    AuthorizationMethod, AuthorizationPolicy, AuthorizationSpec, CallbackSpec, Comparison, Condition,
+    CredentialLocation, Credentials, DenyWithSpec, EvaluatorCaching, ExternalPolicySpec, HttpEndpointSpec,
+    JsonResponseSpec, JwtSpec, KubernetesSubjectAccessReviewSpec, KubernetesTokenReviewSpec, MetadataMethod,
+    MetadataSpec, NamedValuesOrSelectors, OAuth2IntrospectionSpec, OpaPolicy, OpaSpec, PatternExpressionOrRef,
+    PatternMatchingSpec, PlainIdentitySpec, QueryParametersSpec, ResourceAttributesSpec, ResponseSpec, RouteReference,
+    SpiceDbObjectSpec, SpiceDbSpec, SpiffeSpec, SpiffeTrust, SuccessResponseMethod, SuccessResponseSpec, SuccessSpec,
+    UmaSpec, UrlSource, UserInfoSpec, ValueOrSelector, ValueSource, WristbandSpec, X509Source, X509Spec, XFCC_HEADER,
 };
+use usher_engine::route::RouteName;
 use usher_evaluators::{FieldPath, authorization::opa};
 use usher_expr::{Expression, ParseError, References, selector::Selector, template::Template};
 
 use super::{Attribute, Needs, attributes};
-
-/// The header in which proxies pass on what they know of a client's certificate.
-const XFCC: &str = "x-forwarded-client-cert";
 
 pub(super) fn auth_config(config: &AuthConfig, needs: &mut Needs) {
     let AuthConfig { metadata, spec, status: _ } = config;
@@ -39,11 +38,12 @@ pub(super) fn auth_config(config: &AuthConfig, needs: &mut Needs) {
     let mut walk = Walk { needs };
     let root = FieldPath::root("spec");
     for (index, RouteReference { kind, name, section_name }) in routes.iter().enumerate() {
-        let section = section_name.iter().flat_map(|section| ["/", section]);
-        let names = [kind.name(), "/", &metadata.namespace, "/", name];
-        let route = names.into_iter().chain(section).collect();
-        let field = root.field("routes").index(index).to_string();
-        walk.needs.add(Attribute::Route(route), field, "is looked up by it");
+        let at = root.field("routes");
+        let at = at.index(index);
+        match RouteName::new(kind.name(), &metadata.namespace, name, section_name.as_deref()) {
+            Ok(route) => walk.needs.add(Attribute::Route(route), at.to_string(), "is looked up by it"),
+            Err(_) => walk.unknown(&at),
+        }
     }
     // Also those that no condition refers to.
     for (name, patterns) in patterns {
@@ -256,18 +256,33 @@ impl Walk<'_> {
         self.values(defaults, &at.field("defaults"));
         self.values(overrides, &at.field("overrides"));
         match rule.method() {
-            Ok(AuthenticationMethod::ApiKey(ApiKeySpec { selector: _, all_namespaces: _ })) => {
-                self.credentials(credentials.as_ref(), at);
-            }
             Ok(
-                AuthenticationMethod::Jwt(_)
-                | AuthenticationMethod::OAuth2Introspection(_)
-                | AuthenticationMethod::KubernetesTokenReview(_),
+                AuthenticationMethod::ApiKey(ApiKeySpec { selector: _, all_namespaces: _ })
+                | AuthenticationMethod::Jwt(JwtSpec {
+                    jwks_url: _,
+                    issuer_url: _,
+                    jwks: _,
+                    secret_ref: _,
+                    issuer: _,
+                    audiences: _,
+                    algorithms: _,
+                    leeway_seconds: _,
+                    ttl: _,
+                    timeout: _,
+                })
+                | AuthenticationMethod::OAuth2Introspection(OAuth2IntrospectionSpec {
+                    endpoint: _,
+                    token_type_hint: _,
+                    credentials_ref: _,
+                    timeout: _,
+                })
+                // Without audiences the host of the request counts, which is always sent.
+                | AuthenticationMethod::KubernetesTokenReview(KubernetesTokenReviewSpec { audiences: _, timeout: _ }),
             ) => self.credentials(credentials.as_ref(), at),
             Ok(AuthenticationMethod::X509(spec)) => self.x509(spec, &at.field("x509")),
             Ok(AuthenticationMethod::Spiffe(spec)) => self.spiffe(spec, &at.field("spiffe")),
             Ok(AuthenticationMethod::Plain(spec)) => self.plain(spec, &at.field("plain")),
-            Ok(AuthenticationMethod::Anonymous(_)) => {}
+            Ok(AuthenticationMethod::Anonymous(AnonymousSpec {})) => {}
             Err(_) => self.unknown(at),
         }
     }
@@ -306,7 +321,7 @@ impl Walk<'_> {
         let SpiffeSpec { trust, xfcc_element: _, trust_domains: _ } = spec;
         match trust {
             SpiffeTrust::Connection => self.needs.add(Attribute::SourcePrincipal, at.to_string(), HOW),
-            SpiffeTrust::Xfcc => self.header(XFCC, at, HOW),
+            SpiffeTrust::Xfcc => self.header(XFCC_HEADER, at, HOW),
         }
     }
 

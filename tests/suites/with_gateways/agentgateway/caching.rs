@@ -120,6 +120,21 @@ fn a_key_with_the_first_of_several_headers_hides_the_others() {
     assert_eq!(world.calls("models"), 1);
 }
 
+/// Why `string()` has to be in the key. The gateway says nothing of it: it just asks about every request.
+#[test]
+fn a_key_with_an_address_as_it_is_is_no_key() {
+    for address in ["request.pathAndQuery", "request.uri"] {
+        let world = with_cache(|cache| {
+            assert_eq!(cache["key"][2], "string(request.pathAndQuery)");
+            cache["key"][2] = json!(address);
+        });
+        for _ in 0..3 {
+            assert_eq!(agent(&list(&world, "/v1/models", &[&key(PLANNER)])), "planner");
+        }
+        assert_eq!(world.calls("models"), 3, "{address}");
+    }
+}
+
 /// What an AuthConfig does not say about the time, nothing else may be taken for.
 #[test]
 fn without_a_time_nothing_is_kept() {

@@ -58,6 +58,9 @@ impl Expression {
 
     /// Its value as a member of a key.
     pub(super) fn key_part(&self, request: &Request) -> Option<KeyPart> {
+        if self.hands_on_an_address(request) {
+            return None;
+        }
         Some(match self.evaluate(request)? {
             Cel::Null => KeyPart::Null,
             Cel::Bool(value) => KeyPart::Bool(value),
@@ -87,9 +90,26 @@ impl Expression {
         }
     }
 
+    /// The gateway has `request.uri` and `request.pathAndQuery` as values of a kind of their own. Comparisons and functions, such
+    /// as `string`, take the text from them; as they are, they are no member of a key. Here they are texts, so this looks whether
+    /// something else in their place would be handed on in the same way.
+    fn hands_on_an_address(&self, request: &Request) -> bool {
+        let mut variable = variable(request);
+        for name in ["uri", "pathAndQuery"] {
+            variable[name] = json!({ADDRESS: name});
+        }
+        let address = Key::from(ADDRESS.to_owned());
+        matches!(self.evaluate_with(variable, request), Some(Cel::Map(it)) if it.map.contains_key(&address))
+    }
+
     fn evaluate(&self, request: &Request) -> Option<Cel> {
+        self.evaluate_with(variable(request), request)
+    }
+
+    /// With this in the place of the variable `request`.
+    fn evaluate_with(&self, variable: Value, request: &Request) -> Option<Cel> {
         let mut context = Context::default();
-        context.add_variable("request", variable(request)).unwrap();
+        context.add_variable("request", variable).unwrap();
         let source = json!({"address": request.peer.ip().to_string(), "port": request.peer.port()});
         context.add_variable("source", source).unwrap();
         for (name, value) in [("jwt", &request.claims), ("extauthz", &request.metadata)] {
@@ -110,6 +130,9 @@ impl fmt::Debug for Expression {
 
 /// Not the name of a header: where the joined values stand beside the first ones.
 const JOINED: &str = "\0joined";
+
+/// By which a value is known that stands for an address of the request.
+const ADDRESS: &str = "\0address";
 
 /// The variable `request`.
 fn variable(request: &Request) -> Value {
@@ -155,7 +178,12 @@ fn expressions_see_the_request_as_the_gateway_does() {
     let text = |source: &str| Expression::new(source).key_part(&request);
     let string = |value: &str| Some(KeyPart::String(value.to_owned()));
     assert_eq!(text("request.path"), string("/a"), "without the query");
-    assert_eq!(text("request.pathAndQuery"), string("/a?b=c"));
+    assert_eq!(text("string(request.pathAndQuery)"), string("/a?b=c"));
+    assert_eq!(text("string(request.uri)"), string("http://www.example.com/a?b=c"));
+    for bare in ["request.pathAndQuery", "request.uri", "request[\"pathAndQuery\"]", "true ? request.uri : \"\""] {
+        assert_eq!(text(bare), None, "{bare}: not a text yet");
+    }
+    assert!(Expression::new(r#"request.pathAndQuery == "/a?b=c""#).holds(&request), "which does not matter elsewhere");
     assert_eq!(text(r#"request.headers["x-tenant"]"#), string("one"), "the first one alone");
     assert_eq!(text(r#"request.headers.join()["x-tenant"]"#), string("one,two"));
     assert_eq!(text(r#"request.headers.join()["x-other"]"#), None);

@@ -47,7 +47,7 @@ fn the_policy_of_the_gateway_asks_for_a_header() {
 }
 
 #[test]
-fn an_open_route_is_not_asked_about() {
+fn an_exempt_route_is_not_asked_about() {
     for world in [World::start(), World::standalone()] {
         assert_eq!(world.proxy.get(HOST, "/healthz", &[]).status, 200);
         assert_eq!(world.calls("health"), 0);
@@ -76,7 +76,7 @@ fn both_phases_must_allow() {
     assert_eq!((perimeter(), world.calls("openai")), (3, 2), "who is refused there is refused");
     assert_eq!(world.models.requests(), 1);
 
-    assert_eq!(world.proxy.get(HOST, "/healthz", &[]).status, 200, "open otherwise, but not there");
+    assert_eq!(world.proxy.get(HOST, "/healthz", &[]).status, 200, "exempt otherwise, but not there");
     assert_eq!((perimeter(), world.calls("health")), (4, 0));
 }
 
@@ -92,7 +92,7 @@ fn policies_of_one_phase_do_not_add_up() {
         }
     });
     assert_eq!(get(&world), 200);
-    assert_eq!(world.proxy.get(HOST, "/healthz", &[]).status, 403, "no route is open then");
+    assert_eq!(world.proxy.get(HOST, "/healthz", &[]).status, 403, "no route is exempt then");
 }
 
 fn message(method: &str, params: serde_json::Value) -> String {

@@ -11,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
+    claims_of_the_gateway,
     expression::Expression,
     ext_authz::{BodyOptions, Checks, ExtAuthz},
     proxy::{Configuration, Path, Proxy, Route},
@@ -113,24 +114,12 @@ fn a_body_is_whole_or_said_to_be_cut() {
     }
 }
 
-/// A policy of the gateway verified a token; its claims are the identity here.
+/// A policy of the gateway verified a token; its claims are the identity here, by the AuthConfig of the guide.
 #[test]
 fn claims_of_a_token_that_the_gateway_verified_are_an_identity() {
-    const CONFIG: &str = r#"
-apiVersion: authorino.kuadrant.io/v1beta3
-kind: AuthConfig
-metadata: {name: claims}
-spec:
-  hosts: [told.test]
-  authentication:
-    gateway:
-      plain: {selector: metadata.filter_metadata.envoy\.filters\.http\.jwt_authn.jwt_payload}
-  authorization:
-    admins: {patternMatching: {patterns: [{selector: auth.identity.roles, operator: incl, value: admin}]}}
-  response: {success: {headers: {x-user: {plain: {selector: auth.identity.sub}}}}}
-"#;
+    let config = claims_of_the_gateway(HOST);
     let status = |claims: Option<Value>| {
-        let world = Simple::start(CONFIG, &[], claims, |_| {});
+        let world = Simple::start(&config, &[], claims, |_| {});
         world.proxy.get(HOST, "/", &[])
     };
     let response = status(Some(json!({"sub": "ann", "roles": ["admin"]})));

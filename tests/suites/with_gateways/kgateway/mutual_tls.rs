@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{RECEIVED, Release, shipped, start_usher, through_each_envoy_with};
+use super::{RECEIVED, shipped, start_usher, through_each_envoy_with};
 use crate::{support::http::Request, with_gateways::workloads::Workloads};
 
 /// Without the header, the sample lets one service account pass.
@@ -16,7 +16,7 @@ fn a_service_account_may_pass_without_the_header() {
         bootstrap
     };
     let usher = start_usher();
-    through_each_envoy_with(&shipped(), Release::Current, &usher, with_tls, |gateway| {
+    through_each_envoy_with(&shipped(), &usher, with_tls, |gateway| {
         for (account, headers, status) in [
             ("/ns/demo/sa/a", &[][..], 200),
             ("/ns/demo/sa/a", &[("x-ext-authz", "deny")], 403),

@@ -12,15 +12,6 @@ use crate::with_gateways::gateway_api::{
 
 const KGATEWAY: &str = "gateway.kgateway.dev/v1alpha1";
 
-/// The versions of the API of TrafficPolicy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Release {
-    /// 2.0.
-    Old,
-    /// Since 2.1.
-    Current,
-}
-
 /// All objects of a cluster that matter.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -35,21 +26,12 @@ pub(super) struct Cluster {
 impl Cluster {
     /// # Errors
     /// The first thing that an API server would refuse.
-    pub(super) fn read(objects: &[Value], release: Release) -> Result<Self, String> {
-        let of_old = |policy: Object<OldTrafficPolicySpec>| {
-            policy.map(|old| TrafficPolicySpec { target_refs: old.target_refs, ext_auth: old.ext_auth.into() })
-        };
-        let policies = match release {
-            Release::Current => Object::in_namespaces(objects, "TrafficPolicy", KGATEWAY)?,
-            Release::Old => {
-                Object::in_namespaces(objects, "TrafficPolicy", KGATEWAY)?.into_iter().map(of_old).collect()
-            }
-        };
+    pub(super) fn read(objects: &[Value]) -> Result<Self, String> {
         Ok(Self {
             gateways: Object::in_namespaces(objects, "Gateway", V1)?,
             routes: Object::in_namespaces(objects, "HTTPRoute", V1)?,
             extensions: Object::in_namespaces(objects, "GatewayExtension", KGATEWAY)?,
-            policies,
+            policies: Object::in_namespaces(objects, "TrafficPolicy", KGATEWAY)?,
             grants: Object::in_namespaces(objects, "ReferenceGrant", V1BETA1)?,
             services: Object::in_namespaces(objects, "Service", "v1")?,
         })
@@ -130,39 +112,6 @@ pub(super) struct ExtensionRef {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Disable {}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct OldTrafficPolicySpec {
-    target_refs: Vec<TargetRef>,
-    ext_auth: OldExtAuthPolicy,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct OldExtAuthPolicy {
-    extension_ref: Option<ExtensionRef>,
-    with_request_body: Option<RequestBody>,
-    #[serde(default)]
-    context_extensions: BTreeMap<String, String>,
-    enablement: Option<Enablement>,
-}
-
-#[derive(Debug, Deserialize)]
-enum Enablement {
-    DisableAll,
-}
-
-impl From<OldExtAuthPolicy> for ExtAuthPolicy {
-    fn from(old: OldExtAuthPolicy) -> Self {
-        Self {
-            extension_ref: old.extension_ref,
-            with_request_body: old.with_request_body,
-            context_extensions: old.context_extensions,
-            disable: old.enablement.map(|Enablement::DisableAll| Disable {}),
-        }
-    }
-}
 
 /// Kubernetes knows more of it than kgateway looks at.
 #[derive(Debug, Deserialize)]

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     HTTP2, Ports,
-    objects::{Cluster, ExtAuthPolicy, ExtAuthProvider, GatewayExtensionSpec, Release, RequestBody},
+    objects::{Cluster, ExtAuthPolicy, ExtAuthProvider, GatewayExtensionSpec, RequestBody},
 };
 use crate::{
     support::envoy::{access_log, cluster, h2_cluster, loopback, router},
@@ -35,8 +35,8 @@ use crate::{
 ///
 /// # Errors
 /// What the API server refuses, or what cannot be resolved at the level of the Gateway.
-pub(super) fn bootstrap(objects: &[Value], release: Release, ports: Ports) -> Result<Value, String> {
-    let cluster = Cluster::read(objects, release)?;
+pub(super) fn bootstrap(objects: &[Value], ports: Ports) -> Result<Value, String> {
+    let cluster = Cluster::read(objects)?;
     let [gateway] = &cluster.gateways[..] else { return Err("there must be one Gateway".to_owned()) };
     if gateway.spec.gateway_class_name != "kgateway" {
         return Err(format!("the class `{}` is that of another controller", gateway.spec.gateway_class_name));
@@ -58,7 +58,7 @@ pub(super) fn bootstrap(objects: &[Value], release: Release, ports: Ports) -> Re
         "normalize_path": true,
         "merge_slashes": true,
         "use_remote_address": true,
-        "http_filters": translation.http_filters(release)?,
+        "http_filters": translation.http_filters()?,
         "route_config": route_configuration,
         "access_log": [access_log()],
     });
@@ -250,12 +250,8 @@ impl<'a> Translation<'a> {
     }
 
     /// The chain of filters. kgateway promises no order of GatewayExtensions of the same weight.
-    fn http_filters(&mut self, release: Release) -> Result<Vec<Value>, String> {
+    fn http_filters(&mut self) -> Result<Vec<Value>, String> {
         const NAMESPACE: &str = "dev.kgateway.disable_ext_auth";
-        let key = match release {
-            Release::Old => "extauth_disable",
-            Release::Current => "disable",
-        };
         let mut filters = Vec::new();
         if !self.used.is_empty() {
             filters.push(json!({
@@ -263,7 +259,7 @@ impl<'a> Translation<'a> {
                 "disabled": true,
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config",
-                    "metadata": [{"metadata_namespace": NAMESPACE, "value": {key: true}}],
+                    "metadata": [{"metadata_namespace": NAMESPACE, "value": {"disable": true}}],
                 },
             }));
         }
@@ -274,7 +270,7 @@ impl<'a> Translation<'a> {
             let mut filter = ext_authz(provider, &cluster)?;
             filter["filter_enabled_metadata"] = json!({
                 "filter": NAMESPACE,
-                "path": [{"key": key}],
+                "path": [{"key": "disable"}],
                 "value": {"bool_match": true},
                 "invert": true,
             });

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Ports, Release, shipped, translate::bootstrap};
+use super::{Ports, shipped, translate::bootstrap};
 use crate::support::envoy::router;
 
 /// Written by hand, in the form of the outputs of kgateway's own tests of its translation: of
 /// `testutils/outputs/traffic-policy/extauth-full-config.yaml` at its commit 16e8d977f4da.
 #[test]
 fn the_manifests_become_filters_that_routes_switch_on() {
-    let bootstrap = bootstrap(&shipped().documents, Release::Current, Ports { usher: 1, upstream: 2 }).unwrap();
+    let bootstrap = bootstrap(&shipped().documents, Ports { usher: 1, upstream: 2 }).unwrap();
     let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
     let manager = bootstrap.pointer(manager).unwrap();
     let ext_authz = |name: &str| {
@@ -67,6 +67,7 @@ fn the_manifests_become_filters_that_routes_switch_on() {
         [
             ("*.tokens.example.com", vec![(all.clone(), json!({"ext_auth/kgateway-system/usher": named}))]),
             ("both.example.com", vec![(all.clone(), json!({"ext_auth/httpbin/usher-of-httpbin": named}))]),
+            ("shop.example.com", vec![(all.clone(), Value::Null)]),
             ("tokens.example.com", vec![(all.clone(), json!({"ext_auth/kgateway-system/usher": named}))]),
             ("www.example.com", vec![exempt, (all, Value::Null)]),
         ]
@@ -78,7 +79,7 @@ fn settings_of_an_extension_become_those_of_its_filter() {
     let filter = |provider: Value| {
         let mut objects = shipped();
         objects.edit("GatewayExtension", "usher")["spec"]["extAuth"] = provider;
-        let bootstrap = bootstrap(&objects.documents, Release::Current, Ports { usher: 1, upstream: 2 })?;
+        let bootstrap = bootstrap(&objects.documents, Ports { usher: 1, upstream: 2 })?;
         let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
         let filters = bootstrap.pointer(manager).unwrap()["http_filters"].as_array().unwrap().clone();
         let is_it = |filter: &&Value| filter["name"] == "ext_auth/kgateway-system/usher";

@@ -89,22 +89,6 @@ fn an_auth_config_can_be_for_a_route() {
     });
 }
 
-#[test]
-fn a_short_secret_is_accepted_with_a_warning() {
-    let (is_valid, output) = validate(&root().join(FOLDER));
-    assert!(is_valid, "{output}");
-    // Those about objects that are not for Usher are left out here.
-    let is_ours = |line: &&str| line.contains("warning: ") && !line.ends_with("is not known and left out");
-    let warnings: Vec<_> = output.lines().filter(is_ours).collect();
-    assert_eq!(warnings.len(), 1, "{output}");
-    assert!(
-        warnings[0].contains("authconfig-tokens.yaml")
-            && warnings[0].contains("shorter than the 32 bytes that HS256 asks for"),
-        "{output}"
-    );
-    assert!(output.ends_with("2 AuthConfigs valid\n"), "{output}");
-}
-
 /// Where keys are public, nobody can sign with them.
 #[test]
 fn a_key_set_never_verifies_what_a_shared_secret_signed() {

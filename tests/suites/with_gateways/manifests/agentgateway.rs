@@ -17,7 +17,7 @@ pub(super) fn read(manifests: &Manifests<'_>, reading: &mut Reading) {
             if !conditional.is_empty() && conditional.iter().all(never) {
                 let targets = items(policy, "spec/targetRefs");
                 let routes = targets.iter().filter(|target| target["kind"] == "HTTPRoute");
-                reading.open.extend(routes.map(|route| text(route, "name").to_owned()));
+                reading.exempt.extend(routes.map(|route| text(route, "name").to_owned()));
             }
             if ext_auth.get("backendRef").is_some() {
                 ask(manifests, reading, policy, ext_auth);
@@ -32,17 +32,17 @@ pub(super) fn read(manifests: &Manifests<'_>, reading: &mut Reading) {
     for file in manifests.documents.iter().filter(|document| document.get("binds").is_some()) {
         let listeners = items(file, "binds").iter().flat_map(|bind| items(bind, "listeners"));
         let routes = listeners.flat_map(|listener| items(listener, "routes"));
-        let mut open = Vec::new();
+        let mut exempt = Vec::new();
         for route in routes {
             let ext_authz = at(route, "policies/extAuthz");
             if ext_authz.is_null() {
-                open.push(text(route, "name").to_owned());
+                exempt.push(text(route, "name").to_owned());
             } else {
                 ask_of_file(reading, route, ext_authz);
             }
         }
-        if open.is_empty() {
-            reading.wrong.push("no route of the file is open".to_owned());
+        if exempt.is_empty() {
+            reading.wrong.push("no route of the file is exempt".to_owned());
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn read(manifests: &Manifests<'_>, reading: &mut Reading) {
             let settings = at(route, "typed_per_filter_config").as_object();
             for settings in settings.into_iter().flat_map(|settings| settings.values()) {
                 if settings["disabled"] == true {
-                    reading.open.push(route["match"].to_string());
+                    reading.exempt.push(route["match"].to_string());
                 }
                 let host = at(settings, "check_settings/context_extensions/host").as_str();
                 reading.names.extend(host.map(str::to_owned));

@@ -11,7 +11,7 @@ pub(super) fn read(manifests: &Manifests<'_>, reading: &mut Reading) {
         let ext_auth = at(policy, "spec/extAuth");
         if ext_auth.is_null() {
             let routes = items(policy, "spec/targetRefs").iter().filter(|target| target["kind"] == "HTTPRoute");
-            reading.open.extend(routes.map(|route| text(route, "name").to_owned()));
+            reading.exempt.extend(routes.map(|route| text(route, "name").to_owned()));
             continue;
         }
         let extensions = items(ext_auth, "contextExtensions").iter();

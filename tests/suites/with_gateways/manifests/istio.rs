@@ -28,8 +28,8 @@ pub(super) fn read(manifests: &Manifests<'_>, reading: &mut Reading) {
             reading.wrong.push(format!("{}: there is no provider `{provider}`", place(policy)));
         }
         let operations = rules.iter().flat_map(|rule| items(rule, "to")).map(|to| at(to, "operation"));
-        let open = operations.flat_map(|operation| items(operation, "notPaths"));
-        reading.open.extend(open.filter_map(Value::as_str).map(str::to_owned));
+        let paths = operations.flat_map(|operation| items(operation, "notPaths"));
+        reading.exempt.extend(paths.filter_map(Value::as_str).map(str::to_owned));
     }
 }
 

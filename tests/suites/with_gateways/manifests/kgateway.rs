@@ -29,7 +29,7 @@ pub(super) fn read(manifests: &Manifests<'_>, reading: &mut Reading) {
         reading.names.extend(at(ext_auth, "contextExtensions/host").as_str().map(str::to_owned));
         if at(ext_auth, "disable").is_object() {
             let routes = items(policy, "spec/targetRefs").iter().filter(|target| target["kind"] == "HTTPRoute");
-            reading.open.extend(routes.map(|route| text(route, "name").to_owned()));
+            reading.exempt.extend(routes.map(|route| text(route, "name").to_owned()));
             continue;
         }
         let extension = at(ext_auth, "extensionRef");

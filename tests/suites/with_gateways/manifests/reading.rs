@@ -21,7 +21,7 @@ pub(super) struct Reading {
     /// References to objects of other namespaces.
     pub(super) references: Vec<Reference>,
     /// What is not checked.
-    pub(super) open: Vec<String>,
+    pub(super) exempt: Vec<String>,
     /// Names by which AuthConfigs are looked up.
     pub(super) names: Vec<String>,
     /// What is wrong already.
@@ -92,8 +92,8 @@ impl Reading {
         for ask in &self.asks {
             wrong.extend(ask.wrong(manifests).into_iter().map(|what| format!("{}: {what}", ask.place)));
         }
-        if self.open.is_empty() {
-            wrong.push("no route is open".to_owned());
+        if self.exempt.is_empty() {
+            wrong.push("no route is exempt".to_owned());
         }
         if names_hosts && self.names.is_empty() {
             wrong.push("no route says by which name its AuthConfig is looked up".to_owned());

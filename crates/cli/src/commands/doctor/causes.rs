@@ -9,6 +9,8 @@ mod reaching;
 mod reading;
 mod strangers;
 
+use clap::ValueEnum as _;
+
 use super::gateway::Gateway;
 
 /// One thing that can be wrong.
@@ -119,7 +121,7 @@ pub(super) enum Text {
     AbsentOr(&'static [&'static str]),
 }
 
-/// What is remarkable about requests that go wrong.
+/// What is remarkable about requests that go wrong. The guide and `--help` say it in the words that stand here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Observed {
     /// The request passes, although it should not.
@@ -130,7 +132,7 @@ pub(super) enum Observed {
     OnlyFirst,
     /// Some requests fail, and others like them pass.
     Sometimes,
-    /// Only requests of browsers with the method OPTIONS fail.
+    /// Only requests of browsers with the method `OPTIONS` fail.
     Preflight,
     /// The client speaks gRPC.
     GrpcClient,
@@ -142,7 +144,7 @@ pub(super) enum Observed {
     IdentityMissing,
     /// Rules do not see metadata of the gateway, such as claims of a token that it has verified.
     MetadataMissing,
-    /// Headers or metadata that Usher adds do not arrive where they should.
+    /// Headers or metadata that Usher adds do not arrive.
     ChangesLost,
     /// The upstream sees another path than rules do.
     OtherPath,
@@ -232,7 +234,7 @@ impl Signs {
     fn sentence(&self) -> String {
         let Self { gateways, status, status_field, after, checks, details, body, reason, log, observed } = self;
         let mut parts = Vec::new();
-        parts.extend(observed.iter().map(|observed| observed.words().to_owned()));
+        parts.extend(observed.iter().map(|observed| observed.words()));
         if !status.is_empty() {
             let field = status_field.map(|field| format!("what `{field}` says"));
             parts.push(alternatives(&status.iter().map(Status::words).chain(field).collect::<Vec<_>>()));
@@ -311,22 +313,16 @@ impl Checks {
 }
 
 impl Observed {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Passes => "the request passes, although it should not",
-            Self::Hangs => "the client waits and gets no answer",
-            Self::OnlyFirst => "only the first requests after a start or a change fail",
-            Self::Sometimes => "some requests fail, and others like them pass",
-            Self::Preflight => "only requests of browsers with the method `OPTIONS` fail",
-            Self::GrpcClient => "the client speaks gRPC",
-            Self::HeaderMissing => "rules do not see a header that the client sent",
-            Self::BodyMissing => "rules see no body, or only its beginning",
-            Self::IdentityMissing => "rules do not see who the caller is by its certificate",
-            Self::MetadataMissing => "rules do not see metadata of the gateway, such as claims of a token",
-            Self::ChangesLost => "headers or metadata that Usher adds do not arrive",
-            Self::OtherPath => "the upstream sees another path than rules do",
-            Self::Uneven => "of several replicas, one gets all checks",
-        }
+    /// What is typed for it.
+    pub(super) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// What `--help` says about it, as a part of a sentence.
+    fn words(self) -> String {
+        let help = self.to_possible_value().and_then(|value| Some(value.get_help()?.to_string())).unwrap_or_default();
+        let mut letters = help.chars();
+        letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A gateway, or the way in which it is configured.
-#[allow(clippy::enum_variant_names, reason = "that is what they are called")]
+#[expect(clippy::enum_variant_names, reason = "that is what they are called")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(super) enum Gateway {
     /// kgateway with Envoy.
@@ -24,16 +24,6 @@ pub(super) enum Gateway {
 }
 
 impl Gateway {
-    pub(super) const ALL: [Self; 7] = [
-        Self::Kgateway,
-        Self::Istio,
-        Self::IstioWaypoint,
-        Self::EnvoyGateway,
-        Self::Agentgateway,
-        Self::Envoy,
-        Self::GatewayApi,
-    ];
-
     /// What its users call it.
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! `usher doctor needs`: what AuthConfigs read, and what a gateway must be told because of it.
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use usher_compile::{AuthConfigId, needs::Needs};
 use usher_source::{
     Change,
@@ -45,23 +45,13 @@ fn id(text: &str) -> Result<String, String> {
     }
 }
 
-/// Runs the command.
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    match output(arguments) {
-        Ok((text, exit)) => {
-            super::put(&text);
-            exit
-        }
-        Err(message) => {
-            eprintln!("{message}");
-            Exit::Invalid
-        }
-    }
-}
-
 /// What stands before a list that may be too short. It is a comment in YAML.
 const INCOMPLETE: &str = "# not everything can be read, see the errors: something may be missing here\n";
 
+/// What the command prints, and how it ends.
+///
+/// # Errors
+/// When what is meant is not there, or cannot be read.
 pub(super) fn output(arguments: &Arguments) -> Result<(String, Exit), String> {
     let loaded = arguments.config.directory(&arguments.files.config).load();
     super::tell_errors(&loaded);
@@ -72,7 +62,7 @@ pub(super) fn output(arguments: &Arguments) -> Result<(String, Exit), String> {
         text.push_str(INCOMPLETE);
         exit = Exit::Invalid;
     }
-    text.push_str(&listed(found, arguments.gateway));
+    text.push_str(&listed(&found, arguments.gateway));
     Ok((text, exit))
 }
 
@@ -89,21 +79,18 @@ fn leaves_something_out(loaded: &Loaded, wanted: &[String]) -> bool {
 }
 
 /// What each of them reads, and the settings of the gateways; or only the settings of one, for all together.
-fn listed(found: Vec<(String, Needs)>, gateway: Option<Gateway>) -> String {
+fn listed(found: &[(String, Needs)], gateway: Option<Gateway>) -> String {
     let mut all = Needs::default();
-    let mut text = String::new();
-    for (title, needs) in &found {
-        text.push_str(&told(title, needs));
-    }
     for (_, needs) in found {
         all.add_all(needs);
     }
     match gateway {
         Some(gateway) => Settings::of(gateway, &all).text(),
         None => {
+            let mut text: String = found.iter().map(|(title, needs)| told(title, needs)).collect();
             text.push_str("\nsettings that send all of this along\n");
-            for gateway in Gateway::ALL {
-                let settings = Settings::of(gateway, &all).text();
+            for gateway in Gateway::value_variants() {
+                let settings = Settings::of(*gateway, &all).text();
                 text.push_str(&format!("\n{gateway}:\n"));
                 for line in settings.lines() {
                     text.push_str(&format!("  {line}\n"));
@@ -165,7 +152,7 @@ fn told(title: &str, needs: &Needs) -> String {
 mod tests {
     use std::fs;
 
-    use clap::Parser;
+    use clap::{Parser, ValueEnum};
 
     use super::*;
 
@@ -242,8 +229,8 @@ spec:
   authorization:
     "b\nc": {patternMatching: {patterns: [{predicate: 'request.headers["x-b"] == ""'}]}}
 "#;
-        for gateway in Gateway::ALL {
-            let value = clap::ValueEnum::to_possible_value(&gateway).unwrap();
+        for gateway in Gateway::value_variants() {
+            let value = gateway.to_possible_value().unwrap();
             let told = of(config, &["--gateway", value.get_name()]).unwrap();
             assert!(!told.lines().any(|line| line.starts_with("spec: {evil")), "{told}");
             let read: Result<Vec<serde_json::Value>, _> = serde_saphyr::from_multiple(&told);

@@ -4,9 +4,10 @@ mod remarks;
 
 use serde_json::{Map, Value, json};
 use usher_compile::needs::{Attribute, Body, Headers, Needs, Which};
+use usher_engine::route;
 
 pub(super) use self::remarks::title;
-use self::remarks::{header_field, remark};
+use self::remarks::{header_field, most_headers, remark};
 use super::{gateway::Gateway, printable, yaml};
 
 /// The longest body that is sent along, unless somebody chooses another: what most gateways show in their guides.
@@ -28,7 +29,7 @@ impl Settings {
     /// The settings of a gateway for what is read.
     pub(super) fn of(gateway: Gateway, needs: &Needs) -> Self {
         let wanted = Wanted::of(needs);
-        let mut settings = Self { objects: Vec::new(), notes: wanted.notes(gateway, needs) };
+        let mut settings = Self { objects: Vec::new(), notes: wanted.notes(gateway) };
         match gateway {
             Gateway::Kgateway => settings.kgateway(&wanted),
             Gateway::Istio | Gateway::IstioWaypoint => settings.istio(&wanted),
@@ -68,7 +69,7 @@ impl Settings {
     fn kgateway(&mut self, wanted: &Wanted<'_>) {
         const AT: [&str; 2] = ["spec", "extAuth"];
         let fields = [
-            ("headersToForward", wanted.list()),
+            ("headersToForward", wanted.list_of(Gateway::Kgateway)),
             ("withRequestBody", wanted.body(["maxRequestBytes", "allowPartialMessage", "packAsBytes"])),
         ];
         self.add("GatewayExtension", &AT, given(fields));
@@ -88,12 +89,12 @@ impl Settings {
     fn envoy_gateway(&mut self, wanted: &Wanted<'_>) {
         const AT: [&str; 2] = ["spec", "extAuth"];
         let body = wanted.body.is_read().then(|| json!({"maxRequestBytes": MAX_BODY}));
-        let has_routes = !wanted.routes.is_empty() || wanted.has_route_metadata("envoy-gateway");
+        let has_routes = !wanted.routes.is_empty() || wanted.has_route_metadata(route::ENVOY_GATEWAY);
         let extensions = wanted.named_extensions();
         let extensions: Vec<_> =
             extensions.iter().map(|name| json!({"name": name, "type": "Value", "value": "VALUE"})).collect();
         let fields = [
-            ("headersToExtAuth", wanted.list()),
+            ("headersToExtAuth", wanted.list_of(Gateway::EnvoyGateway)),
             ("bodyToExtAuth", body),
             ("includeRouteMetadata", has_routes.then_some(Value::Bool(true))),
             ("contextExtensions", (!extensions.is_empty()).then(|| Value::from(extensions))),
@@ -158,7 +159,7 @@ impl Settings {
     }
 
     fn gateway_api(&mut self, wanted: &Wanted<'_>) {
-        let headers = wanted.list().map(|headers| json!({"allowedHeaders": headers}));
+        let headers = wanted.list_of(Gateway::GatewayApi).map(|headers| json!({"allowedHeaders": headers}));
         let body = wanted.body.is_read().then(|| json!({"maxSize": MAX_BODY}));
         let fields = given([("grpc", headers), ("forwardBody", body)]);
         self.add("HTTPRoute, filter of type ExternalAuth", &["externalAuth"], fields);
@@ -251,8 +252,10 @@ impl<'n> Wanted<'n> {
         self.route_metadata.contains(&name) || self.has(&Attribute::RouteMetadata(Which::All))
     }
 
-    fn list(&self) -> Option<Value> {
-        self.headers.as_ref().map(|headers| json!(headers))
+    /// The list of headers, unless the gateway has to send all: any may be read, or its list may not be that long.
+    fn list_of(&self, gateway: Gateway) -> Option<Value> {
+        let headers = self.headers.as_ref()?;
+        most_headers(gateway).is_none_or(|most| headers.len() <= most).then(|| json!(headers))
     }
 
     /// The settings of bodies, whose three fields have the same meaning wherever there is Envoy.
@@ -280,7 +283,7 @@ impl<'n> Wanted<'n> {
         let named = self.extensions_of_any();
         let with_route = |route: &&str| {
             let mut extensions = named.clone();
-            extensions.insert("route".to_owned(), Value::from(*route));
+            extensions.insert(route::CONTEXT_EXTENSION.to_owned(), Value::from(*route));
             (format!("{object}, for {route}"), Value::Object(extensions))
         };
         match (self.routes.is_empty(), named.is_empty()) {
@@ -292,18 +295,28 @@ impl<'n> Wanted<'n> {
 
     // --- What cannot be set, or not there ----------------------------------------------------------------------------
 
-    fn notes(&self, gateway: Gateway, needs: &Needs) -> Vec<String> {
+    fn notes(&self, gateway: Gateway) -> Vec<String> {
         let mut notes = Vec::new();
-        match (needs.headers(), header_field(gateway)) {
+        match (self.needs.headers(), header_field(gateway)) {
             (_, None) => notes.push(format!("headers: {gateway} sends all of them")),
             (Headers::All(readings), Some(field)) => {
                 let why = readings.first().map(|reading| format!(": {} {}", reading.field, reading.how));
                 notes.push(format!("{field}: leave it out, so that all headers are sent{}", why.unwrap_or_default()));
             }
-            (Headers::Named(_), Some(_)) => {}
+            (Headers::Named(names), Some(field)) => {
+                if let Some(most) = most_headers(gateway).filter(|most| names.len() > *most) {
+                    let number = names.len();
+                    notes.push(format!(
+                        "{field}: leave it out, so that all headers are sent: {number} are read, and the list may have {most}"
+                    ));
+                }
+            }
         }
         notes.extend(self.about_body(gateway));
-        for (attribute, readings) in needs.iter() {
+        if !self.routes.is_empty() {
+            notes.push("routes: a server without `--allow-route-lookup` refuses AuthConfigs that have them".to_owned());
+        }
+        for (attribute, readings) in self.needs.iter() {
             if let Some(remark) = remark(gateway, attribute) {
                 let field = readings.iter().map(|reading| reading.field.as_str()).find(|field| !field.is_empty());
                 let field = field.map(|field| format!(" ({field})")).unwrap_or_default();

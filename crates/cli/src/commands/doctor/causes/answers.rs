@@ -320,9 +320,25 @@ pub(super) const CAUSES: &[Cause] = &[
         proof: &["Usher's log has `outgoing authorization response` with the `method` `OPTIONS`."],
         changes: &[
             on(
-                &[Kgateway, EnvoyGateway, Istio, IstioWaypoint, Envoy, Agentgateway],
+                &[Kgateway, EnvoyGateway],
                 "let the gateway answer these requests: with CORS configured on the route it does so before it asks \
                  Usher.",
+            ),
+            on(
+                &[Agentgateway],
+                "let the gateway answer these requests: with CORS configured in the same place and phase as `extAuth` \
+                 it does so before it asks Usher.",
+            ),
+            on(
+                &[Envoy],
+                "let the gateway answer these requests: CORS configured on the route, and the filter \
+                 `envoy.filters.http.cors` before `envoy.filters.http.ext_authz`.",
+            ),
+            on(
+                &[Istio, IstioWaypoint],
+                "`notMethods: [OPTIONS]` in the rule of the AuthorizationPolicy with `action: CUSTOM`, and CORS \
+                 configured on the route: Istio asks Usher before it answers by itself. Other requests with `OPTIONS` \
+                 then pass to the upstream.",
             ),
             always(
                 "or do not enforce the AuthConfig for them: `when: [{selector: request.method, operator: neq, value: \
@@ -341,7 +357,11 @@ pub(super) const CAUSES: &[Cause] = &[
              header.",
         ],
         changes: &[
-            on(&[Kgateway, Istio, IstioWaypoint], "`clearRouteCache: true`, if the header is to choose the route."),
+            on(&[Kgateway], "`clearRouteCache: true`, if the header is to choose the route."),
+            on(
+                &[Istio, IstioWaypoint],
+                "do not let the header choose the route: the provider has `clearRouteCache`, but Istio ignores it.",
+            ),
             on(&[EnvoyGateway], "`recomputeRoute: true`, if the header is to choose the route."),
             on(
                 &[Envoy],

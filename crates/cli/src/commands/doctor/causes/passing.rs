@@ -52,8 +52,12 @@ pub(super) const CAUSES: &[Cause] = &[
         signs: Signs { observed: &[Observed::Passes], details: &["ext_authz_error", "via_upstream"], ..ANY },
         why: "The gateway was told to fail open. Then nothing is protected while Usher is not reached, and neither is \
               what cannot be decided with `--error-response`.",
-        proof: &["Envoy counts `ext_authz.failure_mode_allowed`, and requests may have \
-                  `x-envoy-auth-failure-mode-allowed: true`."],
+        proof: &[
+            "Envoy counts `ext_authz.failure_mode_allowed`, and requests may have `x-envoy-auth-failure-mode-allowed: \
+             true`.",
+            "With Envoy Gateway, requests also pass if a reference leads nowhere or is not permitted: the status of \
+             the SecurityPolicy says so.",
+        ],
         changes: &[
             on(&[Kgateway, Istio, IstioWaypoint, EnvoyGateway], "`failOpen: false`."),
             on(&[Agentgateway], "`failureMode: FailClosed`."),
@@ -144,8 +148,15 @@ pub(super) const CAUSES: &[Cause] = &[
         ],
         changes: &[
             on(&[Envoy], "`normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action` of the listener."),
-            on(&[Istio, IstioWaypoint], "`pathNormalization` of the mesh config: `DECODE_AND_MERGE_SLASHES`."),
-            on(&[Kgateway, EnvoyGateway], "the listener does that already: compare the paths."),
+            on(
+                &[Istio, IstioWaypoint],
+                "`pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}` in the mesh config.",
+            ),
+            on(
+                &[Kgateway],
+                "the listener does that already, but leaves escaped slashes (`%2F`) as they are: compare the paths.",
+            ),
+            on(&[EnvoyGateway], "the listener does that already: compare the paths."),
             on(&[Agentgateway, GatewayApi], "do not count on it: let rules name what may pass, not what may not."),
         ],
     },

@@ -10,7 +10,8 @@ use super::{
 };
 
 /// What a gateway answers by itself: agentgateway has words for it, others have none.
-pub(super) const NO_BODY: Text = Text::AbsentOr(&["external authorization failed"]);
+pub(super) const NO_BODY: Text =
+    Text::AbsentOr(&["external authorization failed", "Authorization service unavailable"]);
 
 /// What Usher says when the time of a check is over.
 const DEADLINE: &[&str] =
@@ -86,9 +87,10 @@ pub(super) const CAUSES: &[Cause] = &[
             ..ANY
         },
         why: "The GatewayExtension, the Service or its port does not exist, or a reference into another namespace has \
-              no ReferenceGrant there. The gateway then answers 500 to every request of the route.",
+              no ReferenceGrant there. The gateway then answers 500 to every request of the route. With `failOpen: \
+              true` Envoy Gateway lets them pass instead.",
         proof: &["The status of the route, the GatewayExtension or the SecurityPolicy says what is missing: `missing \
-             reference grant`, `RefNotPermitted`, or that something was not found."],
+             reference grant`, `not permitted by any ReferenceGrant`, `RefNotPermitted`, or that something was not found."],
         changes: &[
             always(
                 "the name, the namespace and the port of what is referred to. `deploy/gateways` has all objects for \
@@ -166,21 +168,36 @@ pub(super) const CAUSES: &[Cause] = &[
     Cause {
         title: "Usher does not answer within 10 seconds",
         signs: Signs {
-            gateways: &[EnvoyGateway],
+            gateways: &[Istio, IstioWaypoint, EnvoyGateway, Agentgateway],
             status: &[Is(403), Is(503)],
-            after: Some((9_500, 11_000)),
+            after: Some((9_000, 11_500)),
             details: &["ext_authz_error"],
+            body: NO_BODY,
             reason: Text::Absent,
             ..ANY
         },
-        why: "10 seconds is what Envoy Gateway takes where nobody says otherwise. If every request takes that long, \
-              packets are dropped on the way (NetworkPolicy), or a rule waits for somebody who does not answer.",
+        why: "Where nobody says otherwise, Istio waits for a connection for 10 seconds, agentgateway for 10 or 11, and \
+              Envoy Gateway for an answer for 10. If every request takes that long, packets are dropped on the way \
+              (NetworkPolicy), or, with Envoy Gateway, a rule waits for somebody who does not answer.",
         proof: &[
             "Usher's log has `outgoing authorization response` with `UNAVAILABLE` if the check arrived; else it does \
              not arrive.",
         ],
         changes: &[
+            always(
+                "if no check arrives: let the NetworkPolicy of Usher's namespace accept the gateway's pods at port \
+                 50051.",
+            ),
             on(&[EnvoyGateway], "`timeout: 1s` in `extAuth` of the SecurityPolicy, so that clients need not wait."),
+            on(
+                &[Istio, IstioWaypoint],
+                "`timeout: 1s` in `envoyExtAuthzGrpc` of the provider, so that clients need not wait.",
+            ),
+            on(
+                &[Agentgateway],
+                "`backend.http.requestTimeout: 1s` in the AgentgatewayPolicy of Usher's Service, so that clients need \
+                 not wait.",
+            ),
             always("a `timeout` for the rule that waits, or `--timeout` for all checks."),
         ],
     },
@@ -196,8 +213,9 @@ pub(super) const CAUSES: &[Cause] = &[
             ..ANY
         },
         why: "Where nobody says otherwise, Istio waits for 600 seconds and agentgateway without end, so that it looks \
-              as if nobody answers. Packets are dropped on the way (NetworkPolicy, mTLS that one side does not \
-              expect), or a rule waits for somebody.",
+              as if nobody answers. There is a connection then: a rule waits for somebody, or the other end is \
+              gone without a word. Where no connection can be made, it takes [about 10 \
+              seconds](#usher-does-not-answer-within-10-seconds).",
         proof: &[
             "With a time of 1 second in the gateway the client gets an answer after a second, and the cause behind it \
              can be looked for.",
@@ -325,7 +343,12 @@ pub(super) const CAUSES: &[Cause] = &[
                  read bodies.",
             ),
             on(&[Envoy], "`disable_request_body_buffering: true` in `check_settings` of the route."),
-            on(&[Istio, IstioWaypoint], "a second provider without `includeRequestBodyInCheck` for these paths."),
+            on(
+                &[Istio, IstioWaypoint],
+                "take `includeRequestBodyInCheck` out of the provider. A second provider without it, for these paths, \
+                 needs `PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS=true` at istiod (Istio 1.30 or newer): else \
+                 Istio denies what they match.",
+            ),
             on(&[Agentgateway, GatewayApi], "no `forwardBody` on these routes."),
         ],
     },
@@ -343,9 +366,8 @@ pub(super) const CAUSES: &[Cause] = &[
         why: "kgateway, Envoy Gateway and Envoy let 1024 requests to a cluster be under way, unless somebody says \
               otherwise. Istio has no such bound, unless a DestinationRule sets one. Slow rules and many requests \
               reach it; what is beyond fails at once.",
-        proof: &[
-            "Envoy counts `upstream_rq_pending_overflow` of the cluster, or `circuit_breakers.default.rq_open` is 1.",
-        ],
+        proof: &["Envoy counts `upstream_rq_active_overflow` of the cluster (before Envoy 1.38 \
+             `upstream_rq_pending_overflow`), or `circuit_breakers.default.rq_open` is 1."],
         changes: &[
             on(&[Envoy], "`circuit_breakers` of the cluster: a larger `max_requests`."),
             on(&[EnvoyGateway], "`circuitBreaker.maxParallelRequests` in `backendSettings` of `extAuth.grpc`."),
@@ -353,7 +375,11 @@ pub(super) const CAUSES: &[Cause] = &[
                 &[Istio, IstioWaypoint],
                 "a larger `connectionPool.http.http2MaxRequests` in the DestinationRule for the host of Usher.",
             ),
-            on(&[Kgateway], "a BackendConfigPolicy for the Service of Usher, with `circuitBreakers`."),
+            on(
+                &[Kgateway],
+                "a larger `circuitBreakers.maxRequests` in a BackendConfigPolicy for the Service of Usher (kgateway 2.2 \
+                 or newer).",
+            ),
             always("let slow rules answer faster, with a `cache` and a `timeout`."),
         ],
     },

@@ -86,9 +86,10 @@ pub(super) const CAUSES: &[Cause] = &[
         title: "The body does not arrive, or not all of it",
         signs: Signs { checks: &[One, Several], observed: &[Observed::BodyMissing], ..ANY },
         why: "Without a setting no body is sent, and `request.body` is empty. Partial bodies end at the limit: \
-              `request.size` and the header `x-envoy-auth-partial-body: true` tell. Sent as text, bytes that are no \
-              text become `!`, so that signatures do not fit; sent as bytes, `request.body` is empty and \
-              `request.raw_body` has them.",
+              `request.size` tells (with agentgateway it is -1), and with Envoy the header \
+              `x-envoy-auth-partial-body: true`. Sent as text, bytes that are no text become `!` (with agentgateway \
+              `U+FFFD`), so that signatures do not fit; sent as bytes, `request.body` is empty and `request.raw_body` \
+              has them.",
         proof: &["`usher doctor needs --config PATH` says whether rules read the body, and as what."],
         changes: &[
             on(
@@ -123,7 +124,7 @@ pub(super) const CAUSES: &[Cause] = &[
             on(
                 &[IstioWaypoint],
                 "annotate the Gateway of the waypoint with `ambient.istio.io/xfcc-include-client-identity: \"true\"` \
-                 (Istio 1.31 or later), and use `spiffe` with `trust: xfcc`. There is no certificate in that header: \
+                 (Istio 1.30 or newer), and use `spiffe` with `trust: xfcc`. There is no certificate in that header: \
                  `x509` cannot use it.",
             ),
             on(
@@ -149,7 +150,7 @@ pub(super) const CAUSES: &[Cause] = &[
             observed: &[Observed::IdentityMissing],
             ..ANY
         },
-        why: "Only Envoy that is configured by hand sends the certificate itself. The others can write it into the \
+        why: "Only Envoy that is configured by hand sends the certificate itself. Most others can write it into the \
               header `x-forwarded-client-cert`, which `x509` reads with `source.xfccHeader`. A header that clients \
               can write proves nothing: the gateway must replace it.",
         proof: &[
@@ -157,25 +158,32 @@ pub(super) const CAUSES: &[Cause] = &[
             "The client was asked for a certificate at all: the listener must demand it.",
         ],
         changes: &[
-            on(&[Kgateway], "let the listener's policy write the header (forward mode `SanitizeSet`)."),
             on(
-                &[Istio, IstioWaypoint],
-                "gateways write it for clients whose certificate they verified (`tls.mode: MUTUAL`); a waypoint \
-                 writes `URI=` only.",
+                &[Kgateway],
+                "ListenerPolicy (kgateway 2.4 or newer): `spec.default.httpSettings.forwardClientCertDetails: {mode: \
+                 SanitizeSet, details: {uri: true, cert: true}}`. `x509` reads `cert`, `spiffe` reads `uri`.",
             ),
             on(
+                &[Istio],
+                "an ingress gateway writes it for clients whose certificate it verified: `gateway.istio.io/\
+                 tls-terminate-mode: MUTUAL` in `tls.options` of a listener of the Gateway API, `tls.mode: MUTUAL` of \
+                 Istio's own Gateway. A sidecar adds to what the caller sent, without the certificate: not for `x509`.",
+            ),
+            on(&[IstioWaypoint], "a waypoint writes `URI=` only: `x509` cannot use it."),
+            on(
                 &[EnvoyGateway],
-                "ClientTrafficPolicy: `tls.clientValidation`, and `headers.xForwardedClientCert.mode: SanitizeSet` \
-                 with `certDetailsToAdd: [Cert]`.",
+                "ClientTrafficPolicy: `tls.clientValidation`, and `headers.xForwardedClientCert: {mode: SanitizeSet, \
+                 certDetailsToAdd: [Cert, URI]}`. `x509` reads `Cert`, `spiffe` reads `URI`.",
             ),
             on(
                 &[Envoy],
-                "`include_peer_certificate: true` in the filter, or `forward_client_cert_details: SANITIZE_SET` in \
-                 the listener.",
+                "`include_peer_certificate: true` in the filter; or, in the listener, `forward_client_cert_details: \
+                 SANITIZE_SET` with `set_current_client_cert_details: {uri: true, cert: true}`.",
             ),
             on(
                 &[Agentgateway],
-                "it sends no certificate; the SPIFFE identity of a mesh arrives as `source.principal`.",
+                "it sends no certificate, and passes on the client's own `x-forwarded-client-cert`: use `spiffe` with \
+                 `trust: connection`.",
             ),
             on(&[GatewayApi], "see how the gateway writes `x-forwarded-client-cert`."),
         ],

@@ -56,7 +56,8 @@ pub(super) const CAUSES: &[Cause] = &[
         changes: &[on(
             &[Istio, IstioWaypoint],
             "the same name in `provider.name` and in `extensionProviders` of the mesh config, and a Service that \
-             exists. Until Istio 1.30 a workload can have one provider only.",
+             exists. A workload can have one provider only, unless istiod has \
+             `PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS=true` (Istio 1.30 or newer).",
         )],
     },
     Cause {
@@ -97,7 +98,12 @@ pub(super) const CAUSES: &[Cause] = &[
         changes: &[
             always("the client: most of these requests are not meant well."),
             on(
-                &[Kgateway, Istio, IstioWaypoint, EnvoyGateway, Envoy],
+                &[Kgateway],
+                "or, for 431, a larger `maxRequestHeadersKb` in `spec.default.httpSettings` of a ListenerPolicy. There \
+                 is no field for underscores and escaped slashes.",
+            ),
+            on(
+                &[Istio, IstioWaypoint, EnvoyGateway, Envoy],
                 "or the settings of the listener: `path_with_escaped_slashes_action`, \
                  `headers_with_underscores_action`, `max_request_headers_kb`, under the names that the gateway has \
                  for them.",

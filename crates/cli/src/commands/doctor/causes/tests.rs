@@ -1,10 +1,16 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
+use clap::ValueEnum;
+
 use super::*;
 
-fn page_of_documents() -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/diagnosis.md");
+fn document(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn page_of_documents() -> String {
+    document("diagnosis.md")
 }
 
 #[test]
@@ -142,10 +148,37 @@ fn every_cause_can_be_found_and_helps() {
         for text in cause.proof.iter().chain(cause.changes.iter().map(|change| &change.what)) {
             assert!(!text.is_empty() && text.matches('`').count().is_multiple_of(2), "{}: {text}", cause.title);
         }
-        for gateway in Gateway::ALL {
-            let concerned = cause.signs.gateways.is_empty() || cause.signs.gateways.contains(&gateway);
-            let helped = cause.changes.iter().any(|change| change.is_for(Some(gateway)));
+        for gateway in Gateway::value_variants() {
+            let concerned = cause.signs.gateways.is_empty() || cause.signs.gateways.contains(gateway);
+            let helped = cause.changes.iter().any(|change| change.is_for(Some(*gateway)));
             assert!(!concerned || helped, "{}: nothing to change for {gateway}", cause.title);
         }
+    }
+}
+
+#[test]
+fn everything_that_can_be_observed_has_words_and_is_a_sign() {
+    for observed in Observed::value_variants() {
+        let (name, words) = (observed.name(), observed.words());
+        assert!(words.split(' ').count() > 2, "{name}: {words}");
+        assert!(words.starts_with(char::is_lowercase) && !words.ends_with('.'), "{name}: {words}");
+        let signs = all().map(|cause| cause.signs).filter(|signs| signs.observed.contains(observed));
+        let sentences: Vec<_> = signs.map(|signs| signs.sentence()).collect();
+        assert!(!sentences.is_empty(), "{name} is a sign of nothing");
+        assert!(sentences.iter().all(|sentence| sentence.contains(&words)), "{name}: {sentences:?}");
+    }
+    assert_eq!(Observed::Hangs.words(), "the client waits, and gets no answer");
+}
+
+#[test]
+fn the_page_of_the_command_line_names_everything_that_can_be_observed_and_every_gateway() {
+    let page = document("cli.md");
+    let observed = Observed::value_variants().iter().map(|observed| observed.name());
+    let gateways = Gateway::value_variants().iter().filter_map(|gateway| {
+        let value = gateway.to_possible_value()?;
+        Some(value.get_name().to_owned())
+    });
+    for name in observed.chain(gateways) {
+        assert!(page.contains(&format!("`{name}`")), "docs/cli.md does not name `{name}`");
     }
 }

@@ -1,6 +1,8 @@
 //! What gateways send without being told, and what they never send.
 
+use usher_api::XFCC_HEADER;
 use usher_compile::needs::{Attribute, Body, Which};
+use usher_engine::route;
 
 use crate::commands::doctor::gateway::Gateway;
 
@@ -13,6 +15,12 @@ pub(super) fn header_field(gateway: Gateway) -> Option<&'static str> {
         Gateway::GatewayApi => Some("allowedHeaders"),
         Gateway::Istio | Gateway::IstioWaypoint | Gateway::Agentgateway => None,
     }
+}
+
+/// So many headers a list of the gateway may have; `None`: as many as there are.
+pub(super) fn most_headers(gateway: Gateway) -> Option<usize> {
+    // The schema of the HTTPRoute refuses a longer one.
+    (gateway == Gateway::GatewayApi).then_some(64)
 }
 
 /// What is read, in words.
@@ -33,9 +41,9 @@ pub(in crate::commands::doctor) fn title(attribute: &Attribute) -> String {
         Attribute::Route(name) => format!("route {name}"),
         Attribute::SourcePrincipal => "name of the client's certificate (source.principal)".to_owned(),
         Attribute::SourceCertificate => "client certificate (source.certificate)".to_owned(),
-        Attribute::SourceLabels => "service name and labels of the client (source)".to_owned(),
+        Attribute::SourceDetails => "service name and labels of the client (source)".to_owned(),
         Attribute::DestinationPrincipal => "name of the gateway's certificate (destination.principal)".to_owned(),
-        Attribute::DestinationLabels => "labels of the gateway (destination)".to_owned(),
+        Attribute::DestinationDetails => "certificate, service name and labels of the gateway (destination)".to_owned(),
         Attribute::FilterMetadata(name) => which("filter metadata", name),
         Attribute::TypedFilterMetadata(name) => which("typed filter metadata", name),
         Attribute::RouteMetadata(name) => which("route metadata", name),
@@ -44,8 +52,6 @@ pub(in crate::commands::doctor) fn title(attribute: &Attribute) -> String {
     }
 }
 
-const XFCC: &str = "x-forwarded-client-cert";
-
 /// What no setting for checks brings about.
 pub(super) fn remark(gateway: Gateway, attribute: &Attribute) -> Option<&'static str> {
     use Gateway::{Agentgateway, Envoy, EnvoyGateway, GatewayApi, Istio, IstioWaypoint, Kgateway};
@@ -53,17 +59,29 @@ pub(super) fn remark(gateway: Gateway, attribute: &Attribute) -> Option<&'static
     let never = Some(NEVER);
     let only_envoy = (gateway != Envoy).then_some(NEVER);
     match attribute {
-        Attribute::Header(Which::Named(name)) if name == XFCC => match gateway {
-            Kgateway => Some("let the listener's policy write it: forward mode SanitizeSet"),
-            Istio => Some("ingress gateways write it for verified clients (SANITIZE_SET), sidecars append to it"),
+        Attribute::Header(Which::Named(name)) if name == XFCC_HEADER => match gateway {
+            Kgateway => Some(
+                "ListenerPolicy (kgateway 2.4 or newer), spec.default.httpSettings.forwardClientCertDetails: \
+                 {mode: SanitizeSet, details: {uri: true, cert: true}}",
+            ),
+            Istio => Some(
+                "ingress gateways write it for verified clients; sidecars add to what the caller sent, without Cert=",
+            ),
             IstioWaypoint => Some(
                 "annotate the waypoint with ambient.istio.io/xfcc-include-client-identity: \"true\"; it has no Cert=",
             ),
-            EnvoyGateway => Some("ClientTrafficPolicy, headers.xForwardedClientCert.mode: SanitizeSet"),
-            Envoy => {
-                Some("forward_client_cert_details: SANITIZE_SET and set_current_client_cert_details of the listener")
-            }
-            Agentgateway | GatewayApi => Some("see that the gateway writes it, and that clients cannot"),
+            EnvoyGateway => Some(
+                "ClientTrafficPolicy, headers.xForwardedClientCert: {mode: SanitizeSet, certDetailsToAdd: [Cert, URI]}",
+            ),
+            Envoy => Some(
+                "in the listener forward_client_cert_details: SANITIZE_SET and set_current_client_cert_details: \
+                 {uri: true, cert: true}",
+            ),
+            // Whoever reads it there believes the client.
+            Agentgateway => Some(
+                "this gateway does not write it and passes on the client's own: use `spiffe` with `trust: connection`",
+            ),
+            GatewayApi => Some("see that the gateway writes it, and that clients cannot"),
         },
         Attribute::Header(_) | Attribute::Cookie(_) | Attribute::Body(_) => None,
         Attribute::RawHeaders
@@ -77,7 +95,7 @@ pub(super) fn remark(gateway: Gateway, attribute: &Attribute) -> Option<&'static
         },
         Attribute::RouteMetadata(Which::Named(name)) => match gateway {
             Envoy => None,
-            EnvoyGateway if name == "envoy-gateway" => None,
+            EnvoyGateway if name == route::ENVOY_GATEWAY => None,
             _ => never,
         },
         Attribute::FilterMetadata(Which::All)
@@ -105,10 +123,16 @@ pub(super) fn remark(gateway: Gateway, attribute: &Attribute) -> Option<&'static
                 Some("there only if the listener asks clients for certificates and verifies them")
             }
         },
-        Attribute::SourceCertificate => (gateway != Envoy)
-            .then_some("this gateway does not send it: let it write x-forwarded-client-cert, and read that"),
+        Attribute::SourceCertificate => match gateway {
+            Envoy => None,
+            IstioWaypoint => Some("this gateway does not send it, and x-forwarded-client-cert has only the identity"),
+            Agentgateway => Some("this gateway does not send it: use `spiffe` with `trust: connection`"),
+            Kgateway | Istio | EnvoyGateway | GatewayApi => {
+                Some("this gateway does not send it: let it write x-forwarded-client-cert, and read that")
+            }
+        },
         Attribute::DestinationPrincipal => Some("there only if the listener has TLS"),
-        Attribute::SourceLabels | Attribute::DestinationLabels => Some("hardly any gateway sends them"),
+        Attribute::SourceDetails | Attribute::DestinationDetails => Some("hardly any gateway sends them"),
         Attribute::TlsSession => match gateway {
             Envoy | Agentgateway => None,
             _ => never,

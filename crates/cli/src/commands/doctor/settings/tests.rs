@@ -1,3 +1,4 @@
+use clap::ValueEnum;
 use usher_api::{Document, read_documents};
 
 use super::*;
@@ -59,6 +60,34 @@ fn a_list_is_left_out_where_any_header_may_be_read() {
     }
 }
 
+/// A longer list would be refused with the whole HTTPRoute.
+#[test]
+fn a_list_is_left_out_where_it_would_be_too_long() {
+    // `ALWAYS` is in every list.
+    for (number, is_too_long) in [(62, false), (63, true)] {
+        let read: Vec<_> = (0..number).map(|header| format!("request.headers[\"x-{header:02}\"] == \"\"")).collect();
+        let spec = format!("{{hosts: [a], when: [{{predicate: '{}'}}]}}", read.join(" && "));
+        let (values, notes) = settings(Gateway::GatewayApi, &spec);
+        if is_too_long {
+            let expected =
+                "allowedHeaders: leave it out, so that all headers are sent: 65 are read, and the list may have 64";
+            assert_eq!((values, notes), (Vec::new(), vec![expected.to_owned()]));
+        } else {
+            let list = values[0].pointer("/externalAuth/grpc/allowedHeaders").and_then(Value::as_array);
+            assert_eq!((list.map(Vec::len), notes), (Some(64), Vec::new()));
+        }
+        for (gateway, pointer) in [
+            (Gateway::Kgateway, "/spec/extAuth/headersToForward"),
+            (Gateway::EnvoyGateway, "/spec/extAuth/headersToExtAuth"),
+            (Gateway::Envoy, "/allowed_headers/patterns"),
+        ] {
+            let (values, notes) = settings(gateway, &spec);
+            let list = values[0].pointer(pointer).and_then(Value::as_array);
+            assert_eq!((list.map(Vec::len), notes), (Some(number + 2), Vec::new()), "{gateway}");
+        }
+    }
+}
+
 #[test]
 fn bodies_are_sent_as_they_are_read() {
     for (read, is_bytes) in [("request.body", false), ("request.raw_body", true), ("string(request.size)", false)] {
@@ -101,8 +130,9 @@ fn what_else_a_gateway_sends_or_does_not() {
     assert_eq!(values[0]["metadata_context_namespaces"], json!(["my.ns"]));
     assert_eq!(values[0]["route_metadata_context_namespaces"], json!(["envoy-gateway"]));
     assert!(
-        notes.iter().any(|note| note
-            .starts_with("header x-forwarded-client-cert (spec.authentication.b.spiffe): forward_client_cert_details")),
+        notes.iter().any(|note| note.starts_with(
+            "header x-forwarded-client-cert (spec.authentication.b.spiffe): in the listener forward_client"
+        )),
         "{notes:?}"
     );
     let (values, notes) = settings(Gateway::EnvoyGateway, spec);
@@ -133,6 +163,37 @@ fn claims_of_a_gateway_are_sent_even_beside_other_metadata() {
     let values = of(&format!("{CLAIMS}, {OTHER}"));
     let expected = json!({"envoy.filters.http.jwt_authn": "{\"jwt_payload\": jwt}", "mine": "EXPRESSION"});
     assert_eq!(values[0]["spec"]["traffic"]["extAuth"]["grpc"]["requestMetadata"], expected);
+}
+
+/// `trust: xfcc` would believe the client.
+#[test]
+fn nobody_is_told_to_read_a_header_that_the_gateway_does_not_write() {
+    let xfcc = "{hosts: [a], authentication: {a: {spiffe: {trust: xfcc}}}}";
+    let x509 = "{hosts: [a], authentication: {a: {x509: {selector: {}}}}}";
+    let (_, notes) = settings(Gateway::Agentgateway, xfcc);
+    let expected = "header x-forwarded-client-cert (spec.authentication.a.spiffe): this gateway does not write it and \
+                    passes on the client's own: use `spiffe` with `trust: connection`";
+    assert!(notes.contains(&expected.to_owned()), "{notes:?}");
+    for gateway in [Gateway::Agentgateway, Gateway::IstioWaypoint] {
+        let (_, notes) = settings(gateway, x509);
+        assert!(notes.iter().all(|note| !note.contains("let it write")), "{gateway}: {notes:?}");
+    }
+    let (_, notes) = settings(Gateway::Kgateway, x509);
+    assert!(
+        notes.iter().any(|note| note.ends_with("let it write x-forwarded-client-cert, and read that")),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn routes_need_a_flag_of_the_server() {
+    let expected = "routes: a server without `--allow-route-lookup` refuses AuthConfigs that have them".to_owned();
+    for gateway in Gateway::value_variants() {
+        let (_, notes) = settings(*gateway, "{hosts: [], routes: [{name: web}]}");
+        assert!(notes.contains(&expected), "{gateway}: {notes:?}");
+        let (_, notes) = settings(*gateway, "{hosts: [a]}");
+        assert!(!notes.contains(&expected), "{gateway}: {notes:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-use super::*;
+use super::{score::Found, *};
+use crate::commands::doctor::causes;
 
 #[derive(Debug, Parser)]
 struct Command {
@@ -27,9 +28,18 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+fn diagnose(arguments: &Arguments) -> Vec<Found> {
+    score::found(&Seen::of(arguments))
+}
+
 /// The titles of what fits, most likely first.
 fn titles(arguments: &str) -> Vec<&'static str> {
-    parse(arguments).diagnose().into_iter().map(|found| found.cause.title).collect()
+    diagnose(&parse(arguments)).into_iter().map(|found| found.cause.title).collect()
+}
+
+/// What is printed.
+fn told(arguments: &Arguments) -> String {
+    output(arguments).unwrap().0
 }
 
 /// What people see, and what it is.
@@ -49,6 +59,12 @@ fn the_most_likely_cause_comes_first() {
         ("--status 403 --after 200ms --gateway kgateway", "The gateway waits for 200 ms only"),
         ("--status 503 --after 0.204s", "The gateway waits for 200 ms only"),
         ("--status 403 --after 10s --gateway envoy-gateway", "Usher does not answer within 10 seconds"),
+        ("--status 403 --after 10s --gateway istio", "Usher does not answer within 10 seconds"),
+        ("--status 503 --after 11s --gateway agentgateway", "Usher does not answer within 10 seconds"),
+        (
+            "--status 503 --after 11s --gateway agentgateway --body 'Authorization service unavailable'",
+            "Usher does not answer within 10 seconds",
+        ),
         ("--status 403 --after 600s", "The gateway waits for ten minutes, or without end"),
         ("--observed hangs --gateway istio", "The gateway waits for ten minutes, or without end"),
         ("--observed hangs --checks 0 --gateway kgateway", "The gateway waits for the end of a body"),
@@ -113,6 +129,19 @@ fn the_most_likely_cause_comes_first() {
             "--status 403 --gateway agentgateway --body 'external authorization failed' --after 1s",
             "Usher does not answer in time",
         ),
+        (
+            "--status 503 --gateway agentgateway --checks 0 --body 'Authorization service unavailable'",
+            "The gateway does not reach Usher",
+        ),
+        ("--status 503 --body 'Authorization service unavailable'", "The gateway does not reach Usher"),
+        (
+            "--status 503 --gateway agentgateway --checks 1 --body 'Authorization service unavailable'",
+            "It cannot be decided",
+        ),
+        (
+            "--status 503 --gateway agentgateway --after 1s --body 'Authorization service unavailable'",
+            "Usher does not answer in time",
+        ),
         ("--status 503 --after 1s --gateway kgateway", "Usher does not answer in time"),
         ("--status 503 --after 1s --gateway istio", "Usher does not answer in time"),
         ("--status 503 --after 1s --gateway istio --details ext_authz_error", "Usher does not answer in time"),
@@ -160,7 +189,7 @@ fn the_most_likely_cause_comes_first() {
     }
     // A quotation mark in it is none of a command line here.
     let arguments = Command::try_parse_from(["test", "--log", "host is nobody's"]).unwrap().arguments;
-    assert_eq!(arguments.diagnose()[0].cause.title, "A short name belongs to several Services");
+    assert_eq!(diagnose(&arguments)[0].cause.title, "A short name belongs to several Services");
     for cause in causes::all() {
         assert!(named.contains(cause.title), "nothing leads to `{}`", cause.title);
     }
@@ -225,8 +254,7 @@ fn what_makes_no_sense_is_refused() {
 
 #[test]
 fn a_diagnosis_says_why_how_to_make_sure_and_what_to_change() {
-    let arguments = parse("--status 403 --checks 0 --details ext_authz_error --gateway kgateway");
-    let told = arguments.told(&arguments.diagnose());
+    let text = told(&parse("--status 403 --checks 0 --details ext_authz_error --gateway kgateway"));
     for expected in [
         "1. The gateway speaks HTTP/1.1 to Usher\n   fits: gateway kgateway, status 403, 0 checks, details ext_authz_error\n",
         "   make sure:\n   - Usher's log has `a client does not speak HTTP/2`",
@@ -235,26 +263,22 @@ fn a_diagnosis_says_why_how_to_make_sure_and_what_to_change() {
         "also possible:\n   Usher does not answer in time\n",
         "\n\nto tell them apart, say `x-ext-auth-reason` (`--reason`), how long it took (`--after`)\n",
     ] {
-        assert!(told.contains(expected), "{expected}\n{told}");
+        assert!(text.contains(expected), "{expected}\n{text}");
     }
     // What is for other gateways is left out, and so are links.
-    assert!(!told.contains("http2_protocol_options") && !told.contains("]("), "{told}");
-    assert!(told.lines().all(|line| line.chars().count() <= 110), "{told}");
-    let told = parse("--status 404 --reason 'Service not found'");
-    let told = told.told(&told.diagnose());
-    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!text.contains("http2_protocol_options") && !text.contains("]("), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    let text = told(&parse("--status 404 --reason 'Service not found'"));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        told.contains("see Status (docs/status.md).") && told.contains("Istio, Istio waypoint: `hostAliases"),
-        "{told}"
+        text.contains("see Status (docs/status.md).") && text.contains("Istio, Istio waypoint: `hostAliases"),
+        "{text}"
     );
 }
 
 #[test]
 fn a_line_of_the_log_is_not_dropped_without_a_word() {
-    let told = |seen: &str| {
-        let arguments = parse(seen);
-        arguments.told(&arguments.diagnose())
-    };
+    let told = |seen: &str| told(&parse(seen));
     for (seen, expected) in [
         (
             "--log 'something odd' --status 503",
@@ -277,9 +301,58 @@ fn a_line_of_the_log_is_not_dropped_without_a_word() {
 fn what_was_seen_is_shown_on_one_line_and_not_too_long() {
     let log = format!("PERMISSION_DENIED \u{1b}[31m\n{}", "x".repeat(10_000));
     let arguments = Command::try_parse_from(["test", "--log", &log, "--body", "a\n\u{7}b"]).unwrap().arguments;
-    let told = arguments.told(&arguments.diagnose());
-    let fits = told.lines().find(|line| line.trim_start().starts_with("fits: ")).unwrap();
+    let text = told(&arguments);
+    let fits = text.lines().find(|line| line.trim_start().starts_with("fits: ")).unwrap();
     assert!(fits.contains("PERMISSION_DENIED \\u{1b}[31m\\nxxx") && fits.contains("xx…"), "{fits}");
     assert!(fits.chars().count() < 150, "{fits}");
-    assert!(told.chars().all(|letter| letter == '\n' || !letter.is_control()), "{told:?}");
+    assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "{text:?}");
+}
+
+#[test]
+fn everything_that_can_be_observed_leads_somewhere() {
+    for observed in Observed::value_variants() {
+        let name = observed.name();
+        let fits = format!("fits: {name}\n");
+        let text = told(&parse(&format!("--observed {name}")));
+        assert!(text.contains(&fits), "{name}: {text}");
+        let (_, exit) = output(&parse(&format!("--observed {name}"))).unwrap();
+        assert_eq!(exit, Exit::Ok, "{name}");
+    }
+}
+
+#[test]
+fn every_gateway_can_be_named() {
+    for gateway in Gateway::value_variants() {
+        let name = gateway.to_possible_value().unwrap().get_name().to_owned();
+        let found = diagnose(&parse(&format!("--status 503 --checks 0 --gateway {name}")));
+        assert!(!found.is_empty(), "{name}");
+        for Found { cause, .. } in found {
+            assert!(
+                cause.signs.gateways.is_empty() || cause.signs.gateways.contains(gateway),
+                "{name}: {}",
+                cause.title
+            );
+        }
+    }
+}
+
+#[test]
+fn a_gateway_alone_is_nothing_that_was_seen() {
+    let seen = |more: &str| {
+        let arguments = parse(&format!("--config a --host a.test --gateway kgateway {more}"));
+        !Seen::of(&arguments).is_nothing()
+    };
+    assert!(!seen(""));
+    for more in [
+        "--status 403",
+        "--after 1s",
+        "--checks 0",
+        "--details a",
+        "--body ''",
+        "--reason ''",
+        "--log a",
+        "--observed hangs",
+    ] {
+        assert!(seen(more), "{more}");
+    }
 }
