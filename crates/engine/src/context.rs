@@ -342,8 +342,8 @@ impl Context<'_> {
         let parts = self.request.parts();
         match part {
             CONTEXT => match key {
-                "source" => Some(Node::Message(self, ATTRIBUTE_SOURCE)),
-                "destination" => Some(Node::Message(self, ATTRIBUTE_DESTINATION)),
+                "source" => given(&parts.source).then_some(Node::Message(self, ATTRIBUTE_SOURCE)),
+                "destination" => given(&parts.destination).then_some(Node::Message(self, ATTRIBUTE_DESTINATION)),
                 "request" => Some(Node::Message(self, ATTRIBUTE_REQUEST)),
                 "context_extensions" => map(self, CONTEXT_EXTENSIONS, &parts.context_extensions),
                 "metadata_context" => parts.metadata.as_ref().map(|_| Node::Message(self, METADATA)),
@@ -536,6 +536,12 @@ fn member_names(part: Part) -> &'static [&'static str] {
     }
 }
 
+/// Whether the gateway told anything of a peer.
+fn given(peer: &Peer) -> bool {
+    let Peer { address, service, labels, principal, certificate } = peer;
+    address.is_some() || [service, principal, certificate].iter().any(|text| !text.is_empty()) || !labels.is_empty()
+}
+
 fn text(value: &str) -> Option<Node<'_>> {
     (!value.is_empty()).then_some(Node::Text(value))
 }
@@ -628,8 +634,36 @@ mod tests {
         let mut context = Context::new(&request, None, None);
         context.set_identity(Identity { rule: "jwt".into(), value: Arc::new(json!({"sub": "joe"})) });
         context.add(Phase::Metadata, "geo".into(), Arc::new(json!({"cc": "PT"})));
-        let expected = r#"{"context":{"source":{"address":{"Address":{"SocketAddress":{"address":"10.0.0.1","PortSpecifier":{"PortValue":5000}}}}},"destination":{},"request":{"time":{"seconds":1700000000,"nanos":5000},"http":{"id":"r-1","method":"GET","headers":{"authorization":"Bearer t"},"path":"/pets?x=1","host":"api.io:8080","scheme":"http","size":-1,"protocol":"HTTP/1.1"}},"metadata_context":{"filter_metadata":{"f.x":{"k":"v"}}}},"metadata":{"filter_metadata":{"f.x":{"k":"v"}}},"request":{"id":"r-1","time":{"seconds":1700000000,"nanos":5000},"protocol":"HTTP/1.1","scheme":"http","host":"api.io:8080","method":"GET","path":"/pets?x=1","url_path":"/pets","query":"x=1","headers":{"authorization":"Bearer t"},"size":-1},"source":{"address":"10.0.0.1","port":5000},"destination":{},"auth":{"identity":{"sub":"joe"},"metadata":{"geo":{"cc":"PT"}}}}"#;
+        let expected = r#"{"context":{"source":{"address":{"Address":{"SocketAddress":{"address":"10.0.0.1","PortSpecifier":{"PortValue":5000}}}}},"request":{"time":{"seconds":1700000000,"nanos":5000},"http":{"id":"r-1","method":"GET","headers":{"authorization":"Bearer t"},"path":"/pets?x=1","host":"api.io:8080","scheme":"http","size":-1,"protocol":"HTTP/1.1"}},"metadata_context":{"filter_metadata":{"f.x":{"k":"v"}}}},"metadata":{"filter_metadata":{"f.x":{"k":"v"}}},"request":{"id":"r-1","time":{"seconds":1700000000,"nanos":5000},"protocol":"HTTP/1.1","scheme":"http","host":"api.io:8080","method":"GET","path":"/pets?x=1","url_path":"/pets","query":"x=1","headers":{"authorization":"Bearer t"},"size":-1},"source":{"address":"10.0.0.1","port":5000},"destination":{},"auth":{"identity":{"sub":"joe"},"metadata":{"geo":{"cc":"PT"}}}}"#;
         assert_eq!(context.json().to_string(), expected);
+    }
+
+    #[test]
+    fn a_peer_of_which_nothing_is_known_is_absent_among_the_attributes() {
+        type Change = fn(&mut Peer);
+        let changes: [Change; 5] = [
+            |peer| peer.address = Some(Address::Pipe { path: String::new(), mode: 0 }),
+            |peer| peer.service = "s".to_owned(),
+            |peer| _ = peer.labels.insert("a".to_owned(), String::new()),
+            |peer| peer.principal = "p".to_owned(),
+            |peer| peer.certificate = "c".to_owned(),
+        ];
+        let names = |parts: RequestParts| {
+            let request = Request::new(parts);
+            let context = Context::new(&request, None, None);
+            let names = |of: Part| context.members(of).iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+            assert_eq!(names(Part::ROOT), ["context", "request", "source", "destination", "auth"]);
+            names(CONTEXT)
+        };
+        assert_eq!(names(RequestParts::default()), ["request"]);
+        for change in changes {
+            let mut parts = RequestParts::default();
+            change(&mut parts.source);
+            assert_eq!(names(parts), ["source", "request"]);
+            let mut parts = RequestParts::default();
+            change(&mut parts.destination);
+            assert_eq!(names(parts), ["destination", "request"]);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! metadata. A body that is an `AdmissionReview` of Kubernetes is answered as one, unless it came through a gateway.
 
 mod admission;
+mod content_type;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -252,7 +253,7 @@ fn refused_response(answer: Answer) -> http::Answer {
         }
     }
     if !body.is_empty() {
-        let content_type = HeaderValue::from_static(content_type(&body));
+        let content_type = HeaderValue::from_static(content_type::of(&body));
         response.headers_mut().entry(CONTENT_TYPE).or_insert(content_type);
         *response.body_mut() = Full::new(body.into());
     }
@@ -261,15 +262,6 @@ fn refused_response(answer: Answer) -> http::Answer {
 
 fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
-}
-
-/// What a body is that comes without a type.
-fn content_type(body: &str) -> &'static str {
-    let start = body.trim_start();
-    let is_html = ["<!doctype html", "<html", "<head", "<body"]
-        .iter()
-        .any(|tag| start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag)));
-    if is_html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" }
 }
 
 /// Refuses a request of which the body was not read to its end, so that the connection cannot be used again.

@@ -52,8 +52,11 @@
 //! # Errors
 //! - `credential not found`: the request carries no token where the rule looks for it.
 //! - `oidc: malformed jwt: …`: the credential is not a token that could be verified: also one with an algorithm that
-//!   is not accepted.
+//!   is not accepted, with those that are.
 //! - `failed to verify signature: …`: it was not signed by the issuer.
+//! - `oidc: failed to unmarshal claims: …`: it was, but its claims cannot be read.
+//! - `oidc: source does not exist`: `_claim_names` says that a claim stands elsewhere, and `_claim_sources` does not say
+//!   where.
 //! - `oidc: token is expired …`, `oidc: current time … before the nbf (not before) time …`, `oidc: token was issued by
 //!   another issuer`, `oidc: expected audience …`: it was, but does not count here and now.
 //! - undecidable, `missing openid connect configuration` or `missing json web key set`: the keys could never be fetched.
@@ -161,7 +164,7 @@ impl Jwt {
     }
 
     fn without_keys<'a>(&'a self, source: &'a Source, token: Cow<'a, str>) -> Evaluation<'a> {
-        if let Err(failure) = Token::parse(&token, &self.algorithms) {
+        if let Err(failure) = Token::parse(&token, &self.algorithms, |_| true) {
             return Evaluation::failure(failure);
         }
         match source.first_attempt() {
@@ -193,7 +196,7 @@ impl Jwt {
         if let Some(known) = hash.as_ref().and_then(|hash| keys.verified.get(hash)) {
             return Ok(self.accept_again(text, &known, keys, now));
         }
-        let token = match Token::parse(text, &self.algorithms) {
+        let token = match Token::parse(text, &self.algorithms, |algorithm| keys.are_for(algorithm)) {
             Ok(token) => token,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -220,7 +223,7 @@ impl Jwt {
     /// than this one. And time has passed.
     fn accept_again(&self, text: &str, known: &VerifiedToken, keys: &KeysInUse<'_>, now: i64) -> Outcome {
         if self.algorithms.are_narrowed() {
-            Token::parse(text, &self.algorithms)?;
+            Token::parse(text, &self.algorithms, |algorithm| keys.are_for(algorithm))?;
         }
         self.expected.check(known, keys.issuer, now)?;
         Ok(Arc::clone(&known.claims))

@@ -57,6 +57,37 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::ES512,
+        Self::EdDSA,
+    ];
+
+    /// Its `alg` member.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::ES512 => "ES512",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
     /// The algorithm of an `alg` member; `Ed25519` is the name that RFC 9864 gives to the only `EdDSA` here.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -80,6 +111,8 @@ impl Algorithm {
 pub struct KeySet {
     by_id: HashMap<Box<str>, Vec<Key>>,
     without_id: Vec<Key>,
+    /// What the keys are for, each once.
+    algorithms: Vec<Algorithm>,
     /// What the keys are, in any order, for comparison.
     digests: Vec<[u8; digest::SHA256_OUTPUT_LEN]>,
 }
@@ -126,7 +159,8 @@ impl KeySet {
         if keys.len() > MAX_KEYS {
             return Err(KeySetError::TooMany(keys.len()));
         }
-        let mut set = Self { by_id: HashMap::new(), without_id: Vec::new(), digests: Vec::new() };
+        let mut set =
+            Self { by_id: HashMap::new(), without_id: Vec::new(), algorithms: Vec::new(), digests: Vec::new() };
         for (position, key) in keys.iter().enumerate() {
             if let Err(reason) = set.add(key) {
                 note(position, key, reason);
@@ -142,6 +176,11 @@ impl KeySet {
         let text = serde_json::to_vec(key).map_err(|_| SkippedKey::Malformed)?;
         if let Ok(digest) = digest::digest(&digest::SHA256, &text).as_ref().try_into() {
             self.digests.push(digest);
+        }
+        for (algorithm, _) in &ready.verifiers {
+            if !self.algorithms.contains(algorithm) {
+                self.algorithms.push(*algorithm);
+            }
         }
         match jwk.common.key_id.filter(|id| !id.is_empty()) {
             Some(id) => self.by_id.entry(id.into()).or_default().push(ready),
@@ -170,6 +209,12 @@ impl KeySet {
             SignatureCheck::UnknownKey if named.is_some() => SignatureCheck::Invalid,
             result => result,
         }
+    }
+
+    /// Whether one of the keys is for the algorithm.
+    #[must_use]
+    pub fn has_key_for(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
     }
 
     /// How many usable keys there are.

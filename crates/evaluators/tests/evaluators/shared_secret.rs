@@ -65,7 +65,10 @@ fn what_else_the_rule_asks_for_counts_too() {
     let cases = [
         (json!({"issuer": "https://i.test"}), "oidc: token was issued by another issuer"),
         (json!({"audiences": ["x"]}), "oidc: expected audience \"x\""),
-        (json!({"algorithms": ["HS512"]}), "oidc: malformed jwt: unexpected signature algorithm \"HS256\""),
+        (
+            json!({"algorithms": ["HS512"]}),
+            r#"oidc: malformed jwt: unexpected signature algorithm "HS256"; expected ["HS512"]"#,
+        ),
     ];
     for (mut jwt, reason) in cases {
         jwt["secretRef"] = json!({"name": "tokens"});

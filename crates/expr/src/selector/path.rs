@@ -53,6 +53,13 @@ pub(super) struct Child {
     pub(super) index: Option<usize>,
 }
 
+impl Path {
+    /// Whether it begins with something that also has an opinion of nothing.
+    pub(super) fn makes_a_value(&self) -> bool {
+        matches!(self.groups.first(), Some(Group::Modifier(_) | Group::Elements(_) | Group::Members(_)))
+    }
+}
+
 impl Link {
     pub(super) fn plain_child(&self) -> Option<&Child> {
         match self {

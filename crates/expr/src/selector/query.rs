@@ -21,6 +21,8 @@ pub(super) struct Query {
     pub(super) all: bool,
     /// What is taken from an element that fits; `None` for all of it.
     pub(super) then: Option<Path>,
+    /// Whether it could be the name of a member: an object takes it for one.
+    pub(super) is_name: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -126,17 +126,22 @@ fn walk<'a>(links: &[Link], lines: bool, start: Node<'a>, budget: &mut Budget) -
                 return Ok(End::Found(Selected::Value(Value::Array(found))));
             }
             (Link::Each(path), None) => {
-                let Some(member) = node.member("#") else {
-                    return Ok(End::Missing { looked: false });
+                let start = match node.member("#") {
+                    Some(member) => Selected::Node(member),
+                    // As after any other name that is not there.
+                    None if is_object(node) && path.makes_a_value() => Selected::Missing,
+                    None => return Ok(End::Missing { looked: false }),
                 };
-                return Ok(match path.follow(Selected::Node(member), budget)? {
-                    Selected::Missing => End::Missing { looked: true },
-                    found => End::Found(found),
-                });
+                return end(path, start, budget);
             }
             (Link::Query(query), Some(elements)) => return query_elements(query, elements, budget),
             (Link::Query(query), None) => {
-                return Ok(End::Missing { looked: is_object(node) && query.then.is_none() });
+                let is_looked_for = is_object(node) && query.is_name;
+                return match &query.then {
+                    None => Ok(End::Missing { looked: is_looked_for }),
+                    Some(path) if is_looked_for && path.makes_a_value() => end(path, Selected::Missing, budget),
+                    Some(_) => Ok(End::Missing { looked: false }),
+                };
             }
         };
         match next {
@@ -147,6 +152,14 @@ fn walk<'a>(links: &[Link], lines: bool, start: Node<'a>, budget: &mut Budget) -
         }
     }
     Ok(End::Found(Selected::Node(node)))
+}
+
+/// Where a path ended that is the last part of a chain.
+fn end<'a>(path: &Path, start: Selected<'a>, budget: &mut Budget) -> Result<End<'a>, Overrun> {
+    Ok(match path.follow(start, budget)? {
+        Selected::Missing => End::Missing { looked: true },
+        found => End::Found(found),
+    })
 }
 
 fn query_elements<'a>(query: &Query, elements: Elements<'a>, budget: &mut Budget) -> Result<End<'a>, Overrun> {

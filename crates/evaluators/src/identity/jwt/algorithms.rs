@@ -15,6 +15,18 @@ pub(super) enum SignatureAlgorithm {
 }
 
 impl SignatureAlgorithm {
+    fn all() -> impl Iterator<Item = Self> {
+        let public = Algorithm::ALL.into_iter().map(Self::PublicKey);
+        public.chain(HmacAlgorithm::ALL.into_iter().map(Self::SharedSecret))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::PublicKey(algorithm) => algorithm.name(),
+            Self::SharedSecret(algorithm) => algorithm.name(),
+        }
+    }
+
     fn from_name(name: &str) -> Option<Self> {
         HmacAlgorithm::from_name(name)
             .map(Self::SharedSecret)
@@ -63,9 +75,17 @@ impl Algorithms {
 
     /// The algorithm of that name, if the rule accepts it.
     pub(super) fn accept(&self, name: &str) -> Option<SignatureAlgorithm> {
-        let algorithm = SignatureAlgorithm::from_name(name)?;
-        let wanted = self.only.as_ref().is_none_or(|only| only.contains(&algorithm));
-        (wanted && self.suits_keys(algorithm)).then_some(algorithm)
+        SignatureAlgorithm::from_name(name).filter(|algorithm| self.accepts(*algorithm))
+    }
+
+    fn accepts(&self, algorithm: SignatureAlgorithm) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&algorithm)) && self.suits_keys(algorithm)
+    }
+
+    /// The names of those that the rule accepts and for which there is a key.
+    pub(super) fn names(&self, has_key_for: impl Fn(SignatureAlgorithm) -> bool) -> Vec<&'static str> {
+        let useful = |algorithm: &SignatureAlgorithm| self.accepts(*algorithm) && has_key_for(*algorithm);
+        SignatureAlgorithm::all().filter(useful).map(SignatureAlgorithm::name).collect()
     }
 
     /// Whether the rule accepts fewer than its keys are for.
@@ -123,6 +143,9 @@ mod tests {
             let accepted: Vec<_> =
                 public.into_iter().chain(shared).filter(|name| algorithms.accept(name).is_some()).collect();
             assert_eq!(accepted, expected, "{with_secret} {names:?}");
+            assert_eq!(algorithms.names(|_| true), expected, "{with_secret} {names:?}");
+            let first = |algorithm: SignatureAlgorithm| expected.first() == Some(&algorithm.name());
+            assert_eq!(algorithms.names(first), expected[..1], "{with_secret} {names:?}");
             assert_eq!(algorithms.are_narrowed(), !names.is_empty());
             for never in ["none", "None", "", "hs256", "RSA-OAEP", "ES256K"] {
                 assert!(algorithms.accept(never).is_none(), "{never}");

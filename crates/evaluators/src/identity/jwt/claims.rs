@@ -34,11 +34,26 @@ pub(super) fn read(payload: &str) -> Result<VerifiedToken, Failure> {
         return Err(unreadable(&"`aud` is neither a string nor a list of strings"));
     }
     time(&claims, "iat")?;
+    check_distributed(&claims)?;
     let (expires, not_before) = (time(&claims, "exp")?, time(&claims, "nbf")?);
     // One order for all, so that what is made of the identity does not depend on how the issuer wrote it.
     claims.sort_all_objects();
     write_whole_numbers_without_fraction(&mut claims);
     Ok(VerifiedToken { claims: Arc::new(claims), expires, not_before })
+}
+
+/// Claims that stand elsewhere (OpenID Connect Core §5.6.2) name a source each, which the token must have. What is found
+/// there is not fetched.
+fn check_distributed(claims: &Value) -> Result<(), Failure> {
+    let Some(names) = claims.get("_claim_names").filter(|names| !names.is_null()) else { return Ok(()) };
+    let names = names.as_object().ok_or_else(|| unreadable(&"`_claim_names` is not an object"))?;
+    for source in names.values() {
+        let source = source.as_str().ok_or_else(|| unreadable(&"`_claim_names` has a name that is not a string"))?;
+        if claims.get("_claim_sources").and_then(|sources| sources.get(source)).is_none() {
+            return Err(Failure::denied("oidc: source does not exist"));
+        }
+    }
+    Ok(())
 }
 
 /// What a rule expects of the claims of a token.
@@ -238,6 +253,33 @@ mod tests {
         }
         let failure = read("!").unwrap_err();
         assert_eq!(failure.reason(), "oidc: malformed jwt: oidc: malformed jwt payload: not base64url");
+    }
+
+    #[test]
+    fn claims_that_stand_elsewhere_have_a_source() {
+        let missing = Some("oidc: source does not exist");
+        let no_object = Some("oidc: failed to unmarshal claims: `_claim_names` is not an object");
+        let no_string = Some("oidc: failed to unmarshal claims: `_claim_names` has a name that is not a string");
+        let sources = json!({"s": {"endpoint": "https://graph.test/groups"}, "j": {"JWT": "e30.e30.AAAA"}});
+        let cases = [
+            (json!({}), None),
+            (json!({"_claim_names": null}), None),
+            (json!({"_claim_names": {}}), None),
+            (json!({"_claim_sources": sources}), None),
+            (json!({"_claim_names": {"groups": "s", "a": "j"}, "_claim_sources": sources}), None),
+            (json!({"_claim_names": {"groups": "s", "a": "t"}, "_claim_sources": sources}), missing),
+            (json!({"_claim_names": {"groups": ""}, "_claim_sources": sources}), missing),
+            (json!({"_claim_names": {"groups": "s"}}), missing),
+            (json!({"_claim_names": {"groups": "s"}, "_claim_sources": null}), missing),
+            (json!({"_claim_names": {"groups": "0"}, "_claim_sources": [{}]}), missing),
+            (json!({"_claim_names": "s", "_claim_sources": sources}), no_object),
+            (json!({"_claim_names": ["s"], "_claim_sources": sources}), no_object),
+            (json!({"_claim_names": {"groups": 1}, "_claim_sources": sources}), no_string),
+            (json!({"_claim_names": {"groups": null}, "_claim_sources": sources}), no_string),
+        ];
+        for (claims, reason) in cases {
+            assert_eq!(read_text(&claims.to_string()).err().as_ref().map(Failure::reason), reason, "{claims}");
+        }
     }
 
     #[test]

@@ -85,6 +85,15 @@ impl<'k> From<&'k LocalKeys> for KeysInUse<'k> {
 }
 
 impl KeysInUse<'_> {
+    /// Whether one of the keys is for the algorithm.
+    pub(super) fn are_for(&self, algorithm: SignatureAlgorithm) -> bool {
+        match (&self.key, algorithm) {
+            (Key::Public(set), SignatureAlgorithm::PublicKey(algorithm)) => set.has_key_for(algorithm),
+            (Key::Secret(_), SignatureAlgorithm::SharedSecret(_)) => true,
+            _ => false,
+        }
+    }
+
     /// Checks the signature of a token. `kid` says nothing where there is only one secret.
     pub(super) fn verify(&self, token: &Token<'_>) -> SignatureCheck {
         match (&self.key, token.algorithm()) {

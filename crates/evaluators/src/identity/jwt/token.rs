@@ -31,8 +31,13 @@ fn is_present<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
 }
 
 impl<'t> Token<'t> {
-    /// Takes a token apart; it must name one of the algorithms.
-    pub(super) fn parse(text: &'t str, algorithms: &Algorithms) -> Result<Self, Failure> {
+    /// Takes a token apart; it must name one of the algorithms. If it does not, it is told those of them for which there
+    /// is a key.
+    pub(super) fn parse(
+        text: &'t str,
+        algorithms: &Algorithms,
+        has_key_for: impl Fn(SignatureAlgorithm) -> bool,
+    ) -> Result<Self, Failure> {
         let (Some((signed, signature)), 3) = (text.rsplit_once('.'), text.split('.').count()) else {
             let found = text.split('.').count();
             return Err(malformed(&format_args!("oidc: malformed jwt, expected 3 parts got {found}")));
@@ -44,7 +49,8 @@ impl<'t> Token<'t> {
         let algorithm = algorithms.accept(&header.alg).ok_or_else(|| {
             // It comes from anybody, and goes into a header.
             let name: String = header.alg.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
-            malformed(&format_args!("unexpected signature algorithm {name:?}"))
+            let expected: Vec<_> = algorithms.names(has_key_for).into_iter().map(|name| format!("{name:?}")).collect();
+            malformed(&format_args!("unexpected signature algorithm {name:?}; expected [{}]", expected.join(" ")))
         })?;
         if header.has_critical_extensions {
             return Err(malformed(&"the header has critical extensions"));
@@ -93,7 +99,9 @@ mod tests {
     use crate::resources::jwks::Algorithm;
 
     fn parse(text: &str) -> Result<Token<'_>, Failure> {
-        Token::parse(text, &Algorithms::of_public_keys())
+        let has_key_for =
+            |algorithm| [Algorithm::ES256, Algorithm::RS256].map(SignatureAlgorithm::PublicKey).contains(&algorithm);
+        Token::parse(text, &Algorithms::of_public_keys(), has_key_for)
     }
 
     fn token(header: &str) -> String {
@@ -118,14 +126,14 @@ mod tests {
             (token(r#"{"alg":"ES256","kid":7}"#), "the header is not that of a signature"),
             (token(r#"{"alg":"ES256","alg":"none"}"#), "the header is not that of a signature"),
             (deep, "the header is not that of a signature"),
-            (token(r#"{"alg":"none"}"#), "unexpected signature algorithm \"none\""),
-            (token(r#"{"alg":"None"}"#), "unexpected signature algorithm \"None\""),
-            (token(r#"{"alg":"HS256"}"#), "unexpected signature algorithm \"HS256\""),
-            (token(r#"{"alg":"es256"}"#), "unexpected signature algorithm \"es256\""),
-            (token(r#"{"alg":""}"#), "unexpected signature algorithm \"\""),
+            (token(r#"{"alg":"none"}"#), r#"unexpected signature algorithm "none"; expected ["RS256" "ES256"]"#),
+            (token(r#"{"alg":"None"}"#), r#"unexpected signature algorithm "None"; expected ["RS256" "ES256"]"#),
+            (token(r#"{"alg":"HS256"}"#), r#"unexpected signature algorithm "HS256"; expected ["RS256" "ES256"]"#),
+            (token(r#"{"alg":"es256"}"#), r#"unexpected signature algorithm "es256"; expected ["RS256" "ES256"]"#),
+            (token(r#"{"alg":""}"#), r#"unexpected signature algorithm ""; expected ["RS256" "ES256"]"#),
             (
                 token(r#"{"alg":"a\r\nx-admin: 1, and so on and on"}"#),
-                "unexpected signature algorithm \"axadmin1andsoona\"",
+                r#"unexpected signature algorithm "axadmin1andsoona"; expected ["RS256" "ES256"]"#,
             ),
             (token(r#"{"alg":"ES256","crit":["b64"],"b64":false}"#), "the header has critical extensions"),
             (token(r#"{"alg":"ES256","crit":null}"#), "the header has critical extensions"),

@@ -4,19 +4,6 @@ use super::{test_keys::TestKey, *};
 
 const MESSAGE: &[u8] = b"header.payload";
 
-const ALL: [Algorithm; 10] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::ES512,
-    Algorithm::EdDSA,
-];
-
 fn set(keys: &[Value]) -> KeySet {
     KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
 }
@@ -33,7 +20,7 @@ fn without(mut key: Value, member: &str) -> Value {
 
 #[test]
 fn every_algorithm_is_verified_and_only_with_what_the_key_is_for() {
-    for signing in ALL {
+    for signing in Algorithm::ALL {
         let key = TestKey::generate(signing, "k");
         let signature = key.sign(signing, MESSAGE);
         let narrow = set(&[key.jwk()]);
@@ -45,7 +32,7 @@ fn every_algorithm_is_verified_and_only_with_what_the_key_is_for() {
             assert_eq!(set.verify(Some("k"), signing, b"other.payload", &signature), SignatureCheck::Invalid);
             assert_eq!(set.verify(Some("k"), signing, MESSAGE, b""), SignatureCheck::Invalid);
         }
-        for other in ALL.into_iter().filter(|other| *other != signing) {
+        for other in Algorithm::ALL.into_iter().filter(|other| *other != signing) {
             assert_eq!(
                 wide.verify(Some("k"), other, MESSAGE, &signature),
                 SignatureCheck::Invalid,
@@ -57,6 +44,22 @@ fn every_algorithm_is_verified_and_only_with_what_the_key_is_for() {
                 assert_eq!(narrow.verify(Some("k"), other, MESSAGE, &signature), SignatureCheck::Invalid);
             }
         }
+    }
+}
+
+#[test]
+fn a_set_is_for_what_one_of_its_keys_is_for() {
+    let [rsa, ec] = [Algorithm::PS384, Algorithm::ES512].map(|algorithm| TestKey::generate(algorithm, "k").jwk());
+    let names = |set: &KeySet| {
+        let found = Algorithm::ALL.into_iter().filter(|algorithm| set.has_key_for(*algorithm));
+        found.map(Algorithm::name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&set(&[ec.clone(), rsa.clone(), ec.clone(), json!({"kty": "XYZ"})])), ["PS384", "ES512"]);
+    let any = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
+    assert_eq!(names(&set(&[rsa.clone(), without(rsa, "alg")])), any);
+    assert!(names(&set(&[])).is_empty());
+    for algorithm in Algorithm::ALL {
+        assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
     }
 }
 

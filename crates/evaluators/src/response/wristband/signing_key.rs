@@ -11,7 +11,10 @@ use aws_lc_rs::{
         RsaEncoding, RsaKeyPair,
     },
 };
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{
+    PrivateKeyDer,
+    pem::{self, PemObject},
+};
 use serde_json::{Value, json};
 use usher_api::SigningAlgorithm;
 
@@ -36,9 +39,10 @@ impl SigningKey {
     /// # Errors
     /// When there is none, or none that suits the algorithm. The text of the error has nothing of the key.
     pub(super) fn read(id: &str, algorithm: SigningAlgorithm, pem: &[u8]) -> Result<Self, KeyError> {
-        let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| match is_encrypted(pem) {
-            true => KeyError::Encrypted,
-            false => KeyError::Missing,
+        let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+            _ if is_encrypted(pem) => KeyError::Encrypted,
+            pem::Error::NoItemsFound if has_block(pem) => KeyError::NotPrivate,
+            _ => KeyError::Missing,
         })?;
         let der = key.secret_der();
         let name = name(algorithm);
@@ -105,6 +109,8 @@ impl SigningKey {
 pub(super) enum KeyError {
     #[error("failed to decode PEM file: there is no private key in it")]
     Missing,
+    #[error("invalid signing key algorithm: the PEM file holds something else than a private key")]
+    NotPrivate,
     #[error("the private key is encrypted, which is not supported")]
     Encrypted,
     #[error("the RSA key has less than 2048 bits, which is not supported")]
@@ -194,6 +200,11 @@ fn unsuitable(algorithm: &'static str, needed: &'static str, der: &[u8]) -> KeyE
 fn is_encrypted(pem: &[u8]) -> bool {
     let text = String::from_utf8_lossy(pem);
     text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED")
+}
+
+/// Whether a line begins a block of whatever label (RFC 7468 §2).
+fn has_block(pem: &[u8]) -> bool {
+    pem.split(|byte| matches!(byte, b'\n' | b'\r')).any(|line| line.starts_with(b"-----BEGIN "))
 }
 
 /// Modulus and exponent, without leading zeros, of an `RSAPublicKey` (RFC 8017 §A.1.1): a sequence of two integers.
@@ -326,8 +337,8 @@ mod tests {
             ("rsa1024-pkcs8", Rs256, KeyError::TooSmall),
             ("p256-pkcs8-encrypted", Es256, KeyError::Encrypted),
             ("p256-sec1-encrypted", Es256, KeyError::Encrypted),
-            ("p256-public", Es256, KeyError::Missing),
-            ("certificate", Es256, KeyError::Missing),
+            ("p256-public", Es256, KeyError::NotPrivate),
+            ("certificate", Rs256, KeyError::NotPrivate),
         ];
         for (file, algorithm, error) in cases {
             let (_, pem) = EVERY.into_iter().find(|(name, _)| *name == file).unwrap();
@@ -339,6 +350,11 @@ mod tests {
             [String::new(), "not a key".to_owned(), begin.to_owned(), format!("{begin}!!!{end}"), "\u{0}".to_owned()];
         for text in texts {
             assert_eq!(SigningKey::read("k", Es256, text.as_bytes()).err(), Some(KeyError::Missing), "{text}");
+        }
+        for text in
+            ["-----BEGIN WHATEVER-----\nMAA=\n-----END WHATEVER-----", "a\r\n-----BEGIN -----\r\n-----END -----"]
+        {
+            assert_eq!(SigningKey::read("k", Es256, text.as_bytes()).err(), Some(KeyError::NotPrivate), "{text}");
         }
         let empty = SigningKey::read("k", Es256, format!("{begin}MAA={end}").as_bytes());
         assert_eq!(empty.err(), Some(unsuitable("ES256", "P-256", other)));

@@ -30,6 +30,7 @@ impl Parser {
             Some(after) => (true, after),
             None => (false, after),
         };
+        let is_name = is_name(source.strip_suffix(after).unwrap_or_default());
         let (then, after) = match after.as_bytes().first() {
             Some(b'.') => {
                 let (path, after) = self.element_path(after.get(1..).unwrap_or_default())?;
@@ -37,7 +38,7 @@ impl Parser {
             }
             _ => (None, after),
         };
-        Ok((Link::Query(Box::new(Query { path, test, all, then })), after))
+        Ok((Link::Query(Box::new(Query { path, test, all, then, is_name })), after))
     }
 }
 
@@ -63,6 +64,16 @@ fn split(source: &str) -> Result<(&str, Option<usize>, &str), ParseError> {
         at += 1;
     }
     Err(ParseError::new(format!("condition `#{source}` is not closed")))
+}
+
+/// Whether a text has no separator that is not escaped.
+fn is_name(text: &str) -> bool {
+    let mut escaped = false;
+    !text.bytes().any(|byte| {
+        let separates = matches!(byte, b'.' | b'|') && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        separates
+    })
 }
 
 /// An operator and its right side.
