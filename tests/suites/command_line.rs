@@ -91,7 +91,15 @@ fn check_reads_the_route_from_what_a_gateway_says_of_it() {
         let (status, output, errors) = usher(&arguments);
         assert_eq!((status, errors.as_str()), (expected.0, ""), "{section}");
         assert!(output.contains(expected.1), "{section}: {output}");
+        // The route is enough, if it is looked at.
+        let without_host = usher(&arguments[..arguments.len() - 2]);
+        assert_eq!(without_host.0, expected.0, "{section}: {without_host:?}");
+        let without_both = usher(&["check", "--config", QUICKSTART, "--request", file_name]);
+        assert_eq!(without_both.0, 1, "{section}: {without_both:?}");
     }
+    fs::write(&file, r#"{"route_metadata": {"filter_metadata": {"envoy-gateway": {}}}}"#).unwrap();
+    let nothing = usher(&arguments[..arguments.len() - 2]);
+    assert_eq!((nothing.0, nothing.2.as_str()), (1, "give the host of the request with `--host`\n"));
 }
 
 #[test]

@@ -43,7 +43,8 @@ impl Claimed {
 pub enum HostAliases {
     /// Each host that is the full name of a Kubernetes Service, such as `shop.web.svc.cluster.local`, stands for its
     /// shorter forms, too: `shop`, `shop.web` and `shop.web.svc`. The shortest one is nobody's if others stand for it in
-    /// this way as well: requests for it are not decided. The longer ones are claimed as if they were listed.
+    /// this way as well, or if a younger AuthConfig of another namespace lists it: requests for it are not decided. The
+    /// longer ones are claimed as if they were listed.
     KubernetesService,
 }
 

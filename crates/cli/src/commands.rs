@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod check;
+pub(crate) mod compiled;
 pub(crate) mod crds;
 pub(crate) mod doctor;
 pub(crate) mod options;

@@ -386,7 +386,7 @@ impl Workspace {
                 None => self.claims.owner(host).and_then(plan_of),
                 Some(AuthConfigId { namespace, name }) => {
                     let meters = self.compiler.metrics.plan(namespace, name);
-                    let problem = format!("`{host}` is short for hosts of several AuthConfigs");
+                    let problem = format!("`{host}` is a short name that several AuthConfigs claim");
                     Some(Arc::new(Plan::broken(Arc::clone(namespace), Arc::clone(name), meters, problem)))
                 }
             },

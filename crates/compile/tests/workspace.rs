@@ -295,6 +295,14 @@ async fn a_service_is_found_by_all_its_names() {
     ] {
         assert_eq!(served.verdict(host).await, expected, "{host}");
     }
+    served.remove_from("other", "theirs");
+    // One lists what is short for a host of the other: still nobody's, and the words fit that, too.
+    let request = Request::new(RequestParts { host: "shop:80".to_owned(), ..RequestParts::default() });
+    assert!(matches!(
+        &served.index.find(&request).unwrap().kind,
+        PlanKind::Broken(why) if why == "`shop` is a short name that several AuthConfigs claim"
+    ));
+    served.apply(&of("other", "theirs", other));
     served.remove_from("evil", "evil");
     assert_eq!(served.verdict("shop").await, "shop UNAVAILABLE");
     served.remove_from("other", "theirs");

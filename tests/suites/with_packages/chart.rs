@@ -220,6 +220,23 @@ fn it_takes_the_place_of_an_authorino_of_the_operator() {
     assert_eq!(text(grpc, "appProtocol"), "kubernetes.io/h2c");
 }
 
+/// Gateways that go by it would speak HTTP/1.1 with `https`.
+#[test]
+fn the_grpc_port_says_that_it_speaks_http2() {
+    let tls = json!({"enabled": true, "secretName": "usher-tls"});
+    let cases = [
+        (json!({}), "kubernetes.io/h2c"),
+        (json!({"authorization": {"tls": tls}}), "grpc"),
+        (json!({"authorization": {"tls": tls, "service": {"grpcAppProtocol": "http2"}}}), "http2"),
+    ];
+    let Some(charts) = render(&cases.clone().map(|(values, _)| values)) else { return };
+    for ((values, expected), chart) in cases.iter().zip(charts) {
+        let chart = chart.unwrap();
+        let ports = items(named(&chart.objects, "Service", "usher-authorization"), "spec/ports");
+        assert_eq!((text(&ports[0], "name"), text(&ports[0], "appProtocol")), ("grpc", *expected), "{values}");
+    }
+}
+
 #[test]
 fn releases_share_a_cluster() {
     let Some(python) = python() else { return };

@@ -7,21 +7,19 @@ use std::{
 };
 
 use clap::Args;
-use prometheus::Registry;
 use serde::Deserialize;
-use usher_compile::{AuthConfigId, Update, Workspace};
 use usher_engine::{
     Journal, PlanIndex, Request, RequestParts, Verdict, host,
     request::{Address, Metadata, Peer, Port, Time},
     route,
 };
-use usher_evaluators::Secrets;
 
 use super::{
+    compiled::Compiled,
     options::{ConfigOptions, FileOptions},
     output,
 };
-use crate::{exit::Exit, runtime};
+use crate::exit::Exit;
 
 mod told;
 
@@ -83,7 +81,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         Err(error) => return invalid(crate::chain(&error)),
     };
     let request = match request(&arguments) {
-        Ok(parts) => Request::new(parts),
+        Ok(request) => request,
         Err(message) => return invalid(message),
     };
     let (text, exit) = match runtime.block_on(decide(&arguments, &request)) {
@@ -116,39 +114,25 @@ async fn decide(arguments: &Arguments, request: &Request) -> Result<(String, Exi
 
 /// Compiles the configuration and makes the first attempts at what it needs from the network.
 async fn load(files: &FileOptions, config: &ConfigOptions) -> Result<PlanIndex, String> {
-    let compiler = runtime::compiler(config.for_files(), &Registry::new()).map_err(|error| crate::chain(&error))?;
-    let resources = compiler.resources.clone();
-    let loaded = config.directory(&files.config).load();
-    for problem in &loaded.problems {
+    let compiled = Compiled::load(files, config)?;
+    for problem in &compiled.loaded.problems {
         eprintln!("{problem}");
     }
-    let mut workspace = Workspace::new(compiler, config.allow_superseding_host_subsets, Secrets::complete());
-    let mut update = Update::default();
-    runtime::apply(&mut workspace, &loaded.changes, &mut update);
-    // Problems of documents that could not be read are among those of the files.
-    let unread: Vec<_> = (loaded.auth_configs().filter(|object| object.document.result.is_err()))
-        .map(|object| AuthConfigId::of(&object.document.metadata))
-        .collect();
-    for report in update.reports.iter().filter(|report| !unread.contains(&report.id)) {
+    for report in &compiled.update.reports {
         for problem in &report.problems {
             eprintln!("AuthConfig {}: {problem}", report.id);
         }
     }
-    let unread: Vec<_> = (loaded.authorization_policies().filter(|object| object.document.result.is_err()))
-        .map(|object| &object.document.metadata.name)
-        .collect();
-    for report in update.policies.iter().filter(|report| !unread.contains(&&report.name)) {
+    for report in &compiled.update.policies {
         for problem in &report.problems {
             eprintln!("AuthorizationPolicy {}: {problem}", report.name);
         }
     }
-    if update.reports.is_empty() && update.policies.is_empty() {
-        return Err("no AuthConfig was found".to_owned());
-    }
+    compiled.require_any()?;
     let index = PlanIndex::default();
-    index.publish_default(workspace.default_plan());
-    index.publish(update.places);
-    resources.wait_first_attempts(Duration::from_secs(5)).await;
+    index.publish_default(compiled.workspace.default_plan());
+    index.publish(compiled.update.places);
+    compiled.resources.wait_first_attempts(Duration::from_secs(5)).await;
     Ok(index)
 }
 
@@ -158,7 +142,7 @@ fn header(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
-fn request(arguments: &Arguments) -> Result<RequestParts, String> {
+fn request(arguments: &Arguments) -> Result<Request, String> {
     let mut parts = match &arguments.request {
         Some(file) => read(file)?.into_parts()?,
         None => RequestParts::default(),
@@ -180,20 +164,19 @@ fn request(arguments: &Arguments) -> Result<RequestParts, String> {
         }
     }
     for (name, value) in &arguments.headers {
-        let name = name.to_ascii_lowercase();
-        let value = match parts.headers.get(&name) {
+        let value = match parts.headers.get(name) {
             Some(present) => [present, ",", value].concat(),
             None => value.clone(),
         };
-        parts.headers.insert(name, value);
+        parts.headers.insert(name.clone(), value);
     }
-    let is_named = parts.context_extensions.contains_key(host::CONTEXT_EXTENSION)
-        || parts.context_extensions.contains_key(route::CONTEXT_EXTENSION)
-        || parts.route_metadata.is_some();
-    if parts.host.is_empty() && !is_named {
+    let request = Request::new(parts);
+    let is_named = request.parts().context_extensions.contains_key(host::CONTEXT_EXTENSION)
+        || arguments.config.allow_route_lookup && route::named(&request).is_some();
+    if request.parts().host.is_empty() && !is_named {
         return Err("give the host of the request with `--host`".to_owned());
     }
-    Ok(parts)
+    Ok(request)
 }
 
 /// The attributes of a request as rules see them.

@@ -49,7 +49,7 @@ enum Command {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    match output(arguments) {
+    match answer(arguments) {
         Ok((text, exit)) => output::print(&text, exit),
         Err(message) => {
             eprintln!("{message}");
@@ -59,11 +59,11 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
 }
 
 /// What is printed, and how the command ends; or why there is nothing to print.
-fn output(arguments: &Arguments) -> Result<(String, Exit), String> {
+fn answer(arguments: &Arguments) -> Result<(String, Exit), String> {
     match &arguments.command {
-        Command::Symptoms(arguments) => symptoms::output(arguments),
+        Command::Symptoms(arguments) => symptoms::answer(arguments),
         Command::Causes => Ok((causes::page(), Exit::Ok)),
-        Command::Needs(arguments) => needs::output(arguments),
+        Command::Needs(arguments) => needs::answer(arguments),
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
                 });
                 let Usher { command: Subcommands::Doctor(arguments) } =
                     Usher::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
-                let (told, _) = output(&arguments).unwrap();
+                let (told, _) = answer(&arguments).unwrap();
                 match shown.trim_end().strip_suffix("\n…") {
                     Some(beginning) => assert!(told.starts_with(&format!("{beginning}\n")), "{line}\n{told}"),
                     None => assert_eq!(told.trim_end(), shown.trim_end(), "{line}"),

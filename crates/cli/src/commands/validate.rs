@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 
 use clap::Args;
-use prometheus::Registry;
-use usher_compile::{AuthConfigId, Compiler, Update, Workspace};
-use usher_evaluators::Secrets;
+use usher_compile::AuthConfigId;
 use usher_source::directory::Severity;
 
 use super::{
+    compiled::Compiled,
     options::{ConfigOptions, FileOptions},
     output,
 };
-use crate::{exit::Exit, runtime};
+use crate::exit::Exit;
 
 /// Check configuration files and report everything that is wrong with them.
 ///
@@ -29,20 +28,20 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let compiler = match runtime::compiler(arguments.config.for_files(), &Registry::new()) {
-        Ok(compiler) => compiler,
-        Err(error) => {
-            eprintln!("{}", crate::chain(&error));
-            return Exit::Invalid;
+    match Compiled::load(&arguments.files, &arguments.config) {
+        Ok(compiled) => {
+            let (text, exit) = validated(&compiled);
+            output::print(&text, exit)
         }
-    };
-    let (text, exit) = validated(arguments, compiler);
-    output::print(&text, exit)
+        Err(message) => {
+            eprintln!("{message}");
+            Exit::Invalid
+        }
+    }
 }
 
 /// A line for each problem and warning, and one for all that is well.
-fn validated(arguments: &Arguments, compiler: Compiler) -> (String, Exit) {
-    let loaded = arguments.config.directory(&arguments.files.config).load();
+fn validated(Compiled { loaded, update, .. }: &Compiled) -> (String, Exit) {
     let mut text = String::new();
     let mut problems = 0_usize;
     for problem in &loaded.problems {
@@ -51,9 +50,6 @@ fn validated(arguments: &Arguments, compiler: Compiler) -> (String, Exit) {
         let file = problem.file.display().to_string();
         text += &line(&file, problem.line, severity, &problem.path, &problem.message);
     }
-    let mut workspace = Workspace::new(compiler, arguments.config.allow_superseding_host_subsets, Secrets::complete());
-    let mut update = Update::default();
-    runtime::apply(&mut workspace, &loaded.changes, &mut update);
     let reports: HashMap<_, _> = update.reports.iter().map(|report| (&report.id, report)).collect();
     let (mut auth_configs, mut policies) = (0_usize, 0_usize);
     for object in loaded.auth_configs() {
@@ -64,8 +60,7 @@ fn validated(arguments: &Arguments, compiler: Compiler) -> (String, Exit) {
                 let at = object.document.lines.find(&warning.path);
                 text += &line(&file, at, "warning: ", &warning.path, &warning.message);
             }
-            // Problems of documents that could not be read are among those of the files.
-            for problem in report.problems.iter().filter(|_| object.document.result.is_ok()) {
+            for problem in &report.problems {
                 problems += 1;
                 let at = object.document.lines.find(&problem.path);
                 text += &line(&file, at, "", &problem.path, &problem.message);
@@ -81,7 +76,7 @@ fn validated(arguments: &Arguments, compiler: Compiler) -> (String, Exit) {
         let (document, name) = (&object.document, &object.document.metadata.name);
         policies += 1;
         let file = object.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-        let reports = update.policies.iter().filter(|report| report.name == *name && document.result.is_ok());
+        let reports = update.policies.iter().filter(|report| report.name == *name);
         for problem in reports.flat_map(|report| &report.problems) {
             problems += 1;
             text += &line(&file, document.lines.find(&problem.path), "", &problem.path, &problem.message);

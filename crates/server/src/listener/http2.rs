@@ -4,11 +4,13 @@
 //! that can go on do so, then everything they answered is written at once. The price: the requests of one connection share a
 //! thread, so whatever computes for long has to move itself elsewhere.
 
+use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::mpsc;
 use tower::Service;
 
-use super::preface::{self, Preface};
+use super::preface::{self, Preface, Spoken};
 use super::{Connection, Draining, Listener, Protocol, Running};
 
 /// Limits of an HTTP/2 connection.
@@ -74,15 +76,31 @@ impl Listener {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        self.serve(Http2 { service, settings, explained: AtomicU8::new(0) })
+        self.serve(Http2 { service, settings, strangers: Strangers::default() })
     }
 }
 
 struct Http2<S> {
     service: S,
     settings: Http2Settings,
-    /// The bits of what was told: once is enough.
-    explained: AtomicU8,
+    strangers: Strangers,
+}
+
+/// Clients that do not speak HTTP/2, and were told of: a gateway comes back with every request.
+#[derive(Default)]
+struct Strangers {
+    known: Mutex<HashSet<(IpAddr, Spoken)>>,
+}
+
+impl Strangers {
+    /// Of more clients than have anything to do here, the log says nothing.
+    const MOST: usize = 64;
+
+    /// Whether this one was not there before.
+    fn is_new(&self, address: IpAddr, spoken: Spoken) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < Self::MOST && known.insert((address, spoken))
+    }
 }
 
 impl<S, B> Protocol for Http2<S>
@@ -102,7 +120,7 @@ where
         match preface {
             Preface::Http2(stream) => drive(TokioIo::new(stream), self.service.clone(), self.settings, draining).await,
             Preface::Other(stream, spoken) => {
-                if self.explained.fetch_or(spoken.bit(), Ordering::Relaxed) & spoken.bit() == 0 {
+                if self.strangers.is_new(peer.ip(), spoken) {
                     tracing::warn!(%peer, "{}", spoken.message());
                 }
                 preface::explain(stream, spoken).await;
@@ -180,5 +198,23 @@ type Task = Pin<Box<dyn Future<Output = Result<(), Box<dyn std::any::Any + Send>
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for InConnection {
     fn execute(&self, future: F) {
         let _ = self.0.send(Box::pin(AssertUnwindSafe(future).catch_unwind()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn each_stranger_is_told_of_once_and_there_is_an_end() {
+        let strangers = Strangers::default();
+        let address = |number: u8| IpAddr::from(Ipv4Addr::new(10, 0, 0, number));
+        assert!(strangers.is_new(address(1), Spoken::Other));
+        assert!(!strangers.is_new(address(1), Spoken::Other));
+        assert!(strangers.is_new(address(1), Spoken::Tls), "it is another mistake");
+        let told = (0..=u8::MAX).filter(|number| strangers.is_new(address(*number), Spoken::Other)).count();
+        assert_eq!(told, Strangers::MOST - 2);
     }
 }

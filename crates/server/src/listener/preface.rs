@@ -27,7 +27,7 @@ pub(crate) enum Preface {
 }
 
 /// What a client speaks instead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Spoken {
     /// HTTP/1.1, or anything that is not known.
     Other,
@@ -54,14 +54,6 @@ impl Spoken {
                 "a client speaks TLS to a port without it; set --tls-cert and --tls-cert-key, or let the gateway speak \
                  plain HTTP/2 (h2c)"
             }
-        }
-    }
-
-    /// A bit of its own, to remember what was told.
-    pub(crate) fn bit(self) -> u8 {
-        match self {
-            Self::Other => 1,
-            Self::Tls => 2,
         }
     }
 }

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::Registry;
-use usher_compile::{Report, Update, Workspace};
+use usher_compile::Report;
 use usher_engine::{
     Plan,
     host::{Host, HostPattern},
     index::Place,
     plan::PlanKind,
 };
-use usher_evaluators::Secrets;
 
-use crate::{
-    commands::options::{ConfigOptions, FileOptions},
-    runtime,
+use crate::commands::{
+    compiled::Compiled,
+    options::{ConfigOptions, FileOptions},
 };
 
 /// The most hosts that are named as near.
@@ -38,8 +36,10 @@ struct Lost {
     host: HostPattern,
     /// Whose it is.
     owner: Option<String>,
-    /// It is a short name of both, and so nobody's.
+    /// It is nobody's: a short name of a Service that several AuthConfigs claim.
     is_shared: bool,
+    /// The AuthConfig lists it in `spec.hosts`.
+    is_listed: bool,
 }
 
 impl Hosts {
@@ -48,15 +48,10 @@ impl Hosts {
     /// # Errors
     /// When there is nothing to compile, or nothing to compile it with.
     pub(super) fn load(files: &FileOptions, config: &ConfigOptions) -> Result<Self, String> {
-        let compiler = runtime::compiler(config.for_files(), &Registry::new()).map_err(|error| crate::chain(&error))?;
-        let loaded = config.directory(&files.config).load();
-        super::tell_errors(&loaded);
-        let mut workspace = Workspace::new(compiler, config.allow_superseding_host_subsets, Secrets::complete());
-        let mut update = Update::default();
-        runtime::apply(&mut workspace, &loaded.changes, &mut update);
-        if update.reports.is_empty() && update.policies.is_empty() {
-            return Err("no AuthConfig was found".to_owned());
-        }
+        let compiled = Compiled::load(files, config)?;
+        super::tell_errors(&compiled.loaded);
+        compiled.require_any()?;
+        let Compiled { loaded, workspace, update, .. } = compiled;
         let lost = update.reports.iter().flat_map(lost_hosts).collect();
         let has_default = workspace.default_plan().is_some();
         let has_routes = loaded.auth_configs().any(|object| !object.document.claimed.routes.is_empty());
@@ -83,16 +78,12 @@ impl Hosts {
         let fits = |pattern: &HostPattern| claims.contains(pattern);
         let is_shared = |pattern: &HostPattern| self.lost.iter().any(|lost| lost.is_shared && lost.host == *pattern);
         match self.find(host) {
-            Some((pattern, _)) if is_shared(&pattern) => {
-                text.push_str(&format!(
-                    "host `{host}`: 503, because `{pattern}` is short for hosts of several AuthConfigs\n"
-                ));
-            }
             Some((pattern, plan)) => {
                 let id = format!("{}/{}", plan.namespace, plan.name);
                 let exact = if matches!(pattern, HostPattern::Exact(_)) { "" } else { ", a wildcard" };
                 let by = format!("by `{pattern}`{exact}");
                 text.push_str(&match &plan.kind {
+                    PlanKind::Broken(problem) if is_shared(&pattern) => format!("host `{host}`: 503, because {problem}\n"),
                     // The Secrets that it names may be elsewhere.
                     PlanKind::Broken(problem) | PlanKind::Pending(problem) => format!(
                         "host `{host}`: AuthConfig {id} has it, {by}; with what is here it answers 503, because {problem}\n"
@@ -121,12 +112,8 @@ impl Hosts {
                 }
             }
         }
-        for Lost { id, host: lost, owner, is_shared } in self.lost.iter().filter(|lost| fits(&lost.host)) {
-            text.push_str(&match (owner, is_shared) {
-                (_, true) => format!("  `{lost}` is a short name of AuthConfig {id}\n"),
-                (Some(owner), false) => format!("  AuthConfig {id} claims `{lost}` in vain: it belongs to {owner}\n"),
-                (None, false) => format!("  AuthConfig {id} claims `{lost}` in vain\n"),
-            });
+        for lost in self.lost.iter().filter(|lost| fits(&lost.host)) {
+            text.push_str(&format!("  {}\n", lost.words()));
         }
         text.push_str("  a context extension `host` takes the place of the host of the request, even if it is empty\n");
         if self.has_routes {
@@ -175,6 +162,18 @@ impl Hosts {
     }
 }
 
+impl Lost {
+    fn words(&self) -> String {
+        let Self { id, host, owner, is_shared, is_listed } = self;
+        match (owner, is_shared, is_listed) {
+            (_, true, true) => format!("AuthConfig {id} lists `{host}`, a short name of an older one"),
+            (_, true, false) => format!("`{host}` is a short name of AuthConfig {id}"),
+            (Some(owner), false, _) => format!("AuthConfig {id} claims `{host}` in vain: it belongs to {owner}"),
+            (None, false, _) => format!("AuthConfig {id} claims `{host}` in vain"),
+        }
+    }
+}
+
 /// What may be claimed that covers a host, in the order of a lookup.
 fn claims(host: &str) -> Vec<HostPattern> {
     Host::parse(host).candidates().map(HostPattern::from).collect()
@@ -187,6 +186,7 @@ fn lost_hosts(report: &Report) -> impl Iterator<Item = Lost> {
             host: host.clone(),
             owner: contest.other.as_ref().map(ToString::to_string),
             is_shared: contest.is_shared,
+            is_listed: contest.field == "spec.hosts",
         }),
         Place::Route(_) => None,
     })
@@ -249,8 +249,18 @@ spec: {hosts: [api.one.svc.cluster.local], hostAliases: kubernetesService}
 ---
 apiVersion: authorino.kuadrant.io/v1beta3
 kind: AuthConfig
+metadata: {name: cart, namespace: web}
+spec: {hosts: [cart.web.svc.cluster.local], hostAliases: kubernetesService}
+---
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
 metadata: {name: two, namespace: two}
 spec: {hosts: [api.two.svc.cluster.local], hostAliases: kubernetesService}
+---
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: lister, namespace: lists}
+spec: {hosts: [cart]}
 ---
 apiVersion: authorino.kuadrant.io/v1beta3
 kind: AuthConfig
@@ -297,7 +307,11 @@ spec:
             ),
             (
                 "api:8080",
-                "host `api:8080`: 503, because `api` is short for hosts of several AuthConfigs\n  `api` is a short name of AuthConfig one/one\n  `api` is a short name of AuthConfig two/two\n",
+                "host `api:8080`: 503, because `api` is a short name that several AuthConfigs claim\n  `api` is a short name of AuthConfig one/one\n  `api` is a short name of AuthConfig two/two\n",
+            ),
+            (
+                "cart",
+                "host `cart`: 503, because `cart` is a short name that several AuthConfigs claim\n  `cart` is a short name of AuthConfig web/cart\n  AuthConfig lists/lister lists `cart`, a short name of an older one\n",
             ),
             ("api.one", "AuthConfig one/one decides, by `api.one`\n"),
             ("elsewhere.test", "no AuthConfig has it: 404, `Service not found`\n  a context extension"),

@@ -52,7 +52,7 @@ const INCOMPLETE: &str = "# not everything can be read, see the errors: somethin
 ///
 /// # Errors
 /// When what is meant is not there, or cannot be read.
-pub(super) fn output(arguments: &Arguments) -> Result<(String, Exit), String> {
+pub(super) fn answer(arguments: &Arguments) -> Result<(String, Exit), String> {
     let loaded = arguments.config.directory(&arguments.files.config).load();
     super::tell_errors(&loaded);
     let found = needs(arguments, &loaded)?;
@@ -190,7 +190,7 @@ spec:
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("config.yaml"), config).unwrap();
         let arguments = ["test", "--config", folder.path().to_str().unwrap()];
-        output(&Command::try_parse_from(arguments.iter().chain(more)).unwrap().arguments)
+        answer(&Command::try_parse_from(arguments.iter().chain(more)).unwrap().arguments)
     }
 
     #[test]

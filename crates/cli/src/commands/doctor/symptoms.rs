@@ -88,7 +88,7 @@ struct Configuration {
 ///
 /// # Errors
 /// When the configuration for `--host` cannot be read.
-pub(super) fn output(arguments: &Arguments) -> Result<(String, Exit), String> {
+pub(super) fn answer(arguments: &Arguments) -> Result<(String, Exit), String> {
     let seen = Seen::of(arguments);
     let mut text = String::new();
     if let Some(host) = &arguments.host {

@@ -226,17 +226,21 @@ pub(super) const CAUSES: &[Cause] = &[
             status: &[Is(503)],
             checks: &[One, Several],
             reason: Text::Contains(&["configuration is invalid"]),
-            log: &["is short for hosts of several AuthConfigs", "host is nobody's"],
+            log: &["is a short name that several AuthConfigs claim", "host is nobody's"],
             ..ANY
         },
         why: "Two AuthConfigs with `hostAliases: kubernetesService` protect Services of the same name in different \
-              namespaces. The short name may mean both, so nobody decides about it.",
+              namespaces, or a younger AuthConfig of another namespace lists that name. The short name may mean both, so \
+              nobody decides about it.",
         proof: &[
             "`detail` in the log says which name. `usher doctor symptoms --config PATH --host NAME` says it, too.",
         ],
         changes: &[
             always("let clients write the namespace: `shop.web` instead of `shop`."),
-            always("or claim the short name in `hosts` of one of the AuthConfigs: what is written out wins."),
+            always(
+                "or list the short name in `hosts` of the oldest of them: a younger one of another namespace does not \
+                 get it.",
+            ),
         ],
     },
     Cause {

@@ -34,7 +34,7 @@ pub(super) const CAUSES: &[Cause] = &[
         why: "Checks are gRPC, and gRPC needs HTTP/2. A gateway that is not told so speaks HTTP/1.1, every check \
               fails, and it answers by itself: 403, or what its status on errors says.",
         proof: &[
-            "Usher's log has `a client does not speak HTTP/2`, once since its start, with the `peer`: the gateway.",
+            "Usher's log has `a client does not speak HTTP/2`, once for each address since its start, with the `peer`: the gateway.",
             "Envoy counts `ext_authz.error`, and no `ext_authz.denied`.",
         ],
         changes: &[
@@ -166,29 +166,26 @@ pub(super) const CAUSES: &[Cause] = &[
         ],
     },
     Cause {
-        title: "Usher does not answer within 10 seconds",
+        title: "No connection to Usher within 10 seconds",
         signs: Signs {
-            gateways: &[Istio, IstioWaypoint, EnvoyGateway, Agentgateway],
+            gateways: &[Istio, IstioWaypoint, Agentgateway],
             status: &[Is(403), Is(503)],
             after: Some((9_000, 11_500)),
+            checks: &[NoCheck],
             details: &["ext_authz_error"],
             body: NO_BODY,
             reason: Text::Absent,
             ..ANY
         },
-        why: "Where nobody says otherwise, Istio waits for a connection for 10 seconds, agentgateway for 10 or 11, and \
-              Envoy Gateway for an answer for 10. If every request takes that long, packets are dropped on the way \
-              (NetworkPolicy), or, with Envoy Gateway, a rule waits for somebody who does not answer.",
+        why: "Where nobody says otherwise, Istio waits for a connection for 10 seconds, agentgateway for 10 or 11. Packets \
+              are dropped on the way, by a NetworkPolicy most of the time.",
         proof: &[
-            "Usher's log has `outgoing authorization response` with `UNAVAILABLE` if the check arrived; else it does \
-             not arrive.",
+            "From a pod in the namespace of the gateway, `curl --connect-timeout 3 \
+             http://usher-authorization.usher.svc:50051/` gets no connection either.",
+            "`auth_server_response_status` does not grow: no check arrives.",
         ],
         changes: &[
-            always(
-                "if no check arrives: let the NetworkPolicy of Usher's namespace accept the gateway's pods at port \
-                 50051.",
-            ),
-            on(&[EnvoyGateway], "`timeout: 1s` in `extAuth` of the SecurityPolicy, so that clients need not wait."),
+            always("let the NetworkPolicy of Usher's namespace accept the gateway's pods at port 50051."),
             on(
                 &[Istio, IstioWaypoint],
                 "`timeout: 1s` in `envoyExtAuthzGrpc` of the provider, so that clients need not wait.",
@@ -198,6 +195,31 @@ pub(super) const CAUSES: &[Cause] = &[
                 "`backend.http.requestTimeout: 1s` in the AgentgatewayPolicy of Usher's Service, so that clients need \
                  not wait.",
             ),
+        ],
+    },
+    Cause {
+        title: "Usher does not answer within 10 seconds",
+        signs: Signs {
+            gateways: &[EnvoyGateway],
+            status: &[Is(403), Is(503)],
+            after: Some((9_000, 11_500)),
+            details: &["ext_authz_error"],
+            body: NO_BODY,
+            reason: Text::Absent,
+            ..ANY
+        },
+        why: "Where nobody says otherwise, Envoy Gateway waits for an answer for 10 seconds. If every request takes that \
+              long, packets are dropped on the way (NetworkPolicy), or a rule waits for somebody who does not answer.",
+        proof: &[
+            "Usher's log has `outgoing authorization response` with `UNAVAILABLE` if the check arrived; else it does \
+             not arrive.",
+        ],
+        changes: &[
+            always(
+                "if no check arrives: let the NetworkPolicy of Usher's namespace accept the gateway's pods at port \
+                 50051.",
+            ),
+            always("`timeout: 1s` in `extAuth` of the SecurityPolicy, so that clients need not wait."),
             always("a `timeout` for the rule that waits, or `--timeout` for all checks."),
         ],
     },
@@ -215,7 +237,7 @@ pub(super) const CAUSES: &[Cause] = &[
         why: "Where nobody says otherwise, Istio waits for 600 seconds and agentgateway without end, so that it looks \
               as if nobody answers. There is a connection then: a rule waits for somebody, or the other end is \
               gone without a word. Where no connection can be made, it takes [about 10 \
-              seconds](#usher-does-not-answer-within-10-seconds).",
+              seconds](#no-connection-to-usher-within-10-seconds).",
         proof: &[
             "With a time of 1 second in the gateway the client gets an answer after a second, and the cause behind it \
              can be looked for.",

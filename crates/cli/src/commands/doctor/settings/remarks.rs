@@ -68,7 +68,8 @@ pub(super) fn remark(gateway: Gateway, attribute: &Attribute) -> Option<&'static
                 "ingress gateways write it for verified clients; sidecars add to what the caller sent, without Cert=",
             ),
             IstioWaypoint => Some(
-                "annotate the waypoint with ambient.istio.io/xfcc-include-client-identity: \"true\"; it has no Cert=",
+                "for `spiffe`, annotate the waypoint with ambient.istio.io/xfcc-include-client-identity: \"true\"; `x509` \
+                 cannot use it, it has no Cert=",
             ),
             EnvoyGateway => Some(
                 "ClientTrafficPolicy, headers.xForwardedClientCert: {mode: SanitizeSet, certDetailsToAdd: [Cert, URI]}",

@@ -147,7 +147,7 @@ fn what_else_a_gateway_sends_or_does_not() {
     for expected in [
         "client certificate (source.certificate) (spec.authentication.a.x509.source): this gateway does not send it",
         "name of the client's certificate (source.principal) (spec.authentication.c.spiffe): empty on a waypoint",
-        "header x-forwarded-client-cert (spec.authentication.b.spiffe): annotate the waypoint",
+        "header x-forwarded-client-cert (spec.authentication.b.spiffe): for `spiffe`, annotate the waypoint",
     ] {
         assert!(notes.iter().any(|note| note.starts_with(expected)), "{expected}: {notes:?}");
     }
@@ -178,6 +178,10 @@ fn nobody_is_told_to_read_a_header_that_the_gateway_does_not_write() {
         let (_, notes) = settings(gateway, x509);
         assert!(notes.iter().all(|note| !note.contains("let it write")), "{gateway}: {notes:?}");
     }
+    let in_header =
+        "{hosts: [a], authentication: {a: {x509: {selector: {}, source: {xfccHeader: x-forwarded-client-cert}}}}}";
+    let (_, notes) = settings(Gateway::IstioWaypoint, in_header);
+    assert!(notes.iter().any(|note| note.ends_with("; `x509` cannot use it, it has no Cert=")), "{notes:?}");
     let (_, notes) = settings(Gateway::Kgateway, x509);
     assert!(
         notes.iter().any(|note| note.ends_with("let it write x-forwarded-client-cert, and read that")),

@@ -39,7 +39,7 @@ fn titles(arguments: &str) -> Vec<&'static str> {
 
 /// What is printed.
 fn told(arguments: &Arguments) -> String {
-    output(arguments).unwrap().0
+    answer(arguments).unwrap().0
 }
 
 /// What people see, and what it is.
@@ -59,11 +59,14 @@ fn the_most_likely_cause_comes_first() {
         ("--status 403 --after 200ms --gateway kgateway", "The gateway waits for 200 ms only"),
         ("--status 503 --after 0.204s", "The gateway waits for 200 ms only"),
         ("--status 403 --after 10s --gateway envoy-gateway", "Usher does not answer within 10 seconds"),
-        ("--status 403 --after 10s --gateway istio", "Usher does not answer within 10 seconds"),
-        ("--status 503 --after 11s --gateway agentgateway", "Usher does not answer within 10 seconds"),
+        ("--status 403 --after 10s --gateway istio", "No connection to Usher within 10 seconds"),
+        ("--status 403 --after 10s --gateway istio --checks 0", "No connection to Usher within 10 seconds"),
+        ("--status 403 --after 10s --gateway istio --checks 1", "Usher does not answer in time"),
+        ("--status 403 --after 10s --gateway envoy-gateway --checks 1", "Usher does not answer within 10 seconds"),
+        ("--status 503 --after 11s --gateway agentgateway", "No connection to Usher within 10 seconds"),
         (
             "--status 503 --after 11s --gateway agentgateway --body 'Authorization service unavailable'",
-            "Usher does not answer within 10 seconds",
+            "No connection to Usher within 10 seconds",
         ),
         ("--status 403 --after 600s", "The gateway waits for ten minutes, or without end"),
         ("--observed hangs --gateway istio", "The gateway waits for ten minutes, or without end"),
@@ -85,7 +88,7 @@ fn the_most_likely_cause_comes_first() {
         ("--status 503 --reason 'configuration is invalid (1)'", "The AuthConfig does not compile"),
         ("--status 503 --reason 'configuration is being loaded'", "The configuration is still being loaded"),
         ("--status 503 --reason 'requests nested too deep (1)'", "Requests of rules lead back to rules"),
-        ("--log 'is short for hosts of several AuthConfigs'", "A short name belongs to several Services"),
+        ("--log 'is a short name that several AuthConfigs claim'", "A short name belongs to several Services"),
         ("--status 400 --reason 'Invalid request'", "The check cannot be read"),
         ("--status 413", "The body is longer than the gateway collects"),
         ("--observed sometimes --status 503 --after 2ms", "The gateway may not ask so often at a time"),
@@ -169,10 +172,10 @@ fn the_most_likely_cause_comes_first() {
         ),
         ("--log '\"reason\":\"requests nested too deep\"'", "Requests of rules lead back to rules"),
         (
-            "--log '{\"response\":\"UNAVAILABLE\",\"reason\":\"configuration is invalid (1)\",\"detail\":\"`a` is short for hosts of several AuthConfigs\"}'",
+            "--log '{\"response\":\"UNAVAILABLE\",\"reason\":\"configuration is invalid (1)\",\"detail\":\"`a` is a short name that several AuthConfigs claim\"}'",
             "A short name belongs to several Services",
         ),
-        ("--log 'is short for hosts'", "A short name belongs to several Services"),
+        ("--log 'is a short name'", "A short name belongs to several Services"),
         ("--log 'waiting for a Secret: its hosts answer 503'", "The configuration is still being loaded"),
         ("--log 'cannot be fetched'", "Only the first requests are late"),
         ("--log draining", "Some requests fail while pods are replaced"),
@@ -202,6 +205,8 @@ fn what_contradicts_is_left_out() {
         ("--status 403 --checks 0 --gateway envoy-gateway", "The gateway speaks HTTP/1.1 to Usher"),
         ("--status 403 --checks 0 --reason Unauthorized", "The gateway does not reach Usher"),
         ("--status 403 --after 1ms", "The gateway waits for 200 ms only"),
+        ("--status 403 --after 10s --checks 1", "No connection to Usher within 10 seconds"),
+        ("--status 403 --after 10s --gateway agentgateway", "Usher does not answer within 10 seconds"),
         ("--status 403 --body 'RBAC: access denied'", "The gateway does not reach Usher"),
         ("--status 404 --reason ''", "No AuthConfig has the host"),
         ("--observed passes", "The gateway speaks HTTP/1.1 to Usher"),
@@ -315,7 +320,7 @@ fn everything_that_can_be_observed_leads_somewhere() {
         let fits = format!("fits: {name}\n");
         let text = told(&parse(&format!("--observed {name}")));
         assert!(text.contains(&fits), "{name}: {text}");
-        let (_, exit) = output(&parse(&format!("--observed {name}"))).unwrap();
+        let (_, exit) = answer(&parse(&format!("--observed {name}"))).unwrap();
         assert_eq!(exit, Exit::Ok, "{name}");
     }
 }
