@@ -19,6 +19,7 @@ mod istio;
 mod istio_waypoint;
 mod kgateway;
 mod manifests;
+mod needs;
 mod units;
 mod workloads;
 

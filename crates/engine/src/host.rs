@@ -1,6 +1,6 @@
 //! Host names in one spelling.
 
-use std::{borrow::Cow, iter, net::Ipv6Addr};
+use std::{borrow::Cow, net::Ipv6Addr};
 
 /// A host as it is compared: lower case, without a trailing dot, international names as A-labels (RFC 5890), IPv6
 /// addresses in brackets.
@@ -36,21 +36,51 @@ impl<'a> Host<'a> {
     /// What may be claimed that covers this host, in the order in which it is looked up: the host with its port, the host
     /// without, then wildcards from the most specific to `*`, each with the port before without. A wildcard also covers the
     /// name that it hangs from: `*.acme.com` serves `acme.com`.
+    #[inline]
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
         let port = self.port.filter(|port| is_port(port));
-        let with_and_without = move |name| {
-            let with_port = port.map(|port| Cow::Owned([name, ":", port].concat()));
-            with_port.into_iter().chain([Cow::Borrowed(name)])
-        };
+        Candidates { name: Some(&self.name), port, is_wildcard: false, is_port_next: port.is_some() }
+    }
+}
+
+/// What is left of [`Host::candidates`]. Checks run through it, so it is no chain of adapters, which cost them more.
+struct Candidates<'h> {
+    /// The name or the suffix whose turn it is.
+    name: Option<&'h str>,
+    port: Option<&'h str>,
+    is_wildcard: bool,
+    /// Whether the form with the port is yet to come.
+    is_port_next: bool,
+}
+
+impl<'h> Iterator for Candidates<'h> {
+    type Item = Candidate<'h>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Candidate<'h>> {
+        let mut name = self.name?;
         // Nobody claims more, and hashing every suffix of a long name would take time by the square of its length.
-        let suffixes = iter::successors(Some(&*self.name), parent).filter(|suffix| suffix.len() <= MAX_NAME);
-        let exact = with_and_without(&self.name).map(Candidate::Exact);
-        exact.chain(suffixes.flat_map(with_and_without).map(Candidate::Wildcard))
+        while self.is_wildcard && name.len() > MAX_NAME {
+            name = parent(name)?;
+        }
+        self.name = Some(name);
+        let kind = if self.is_wildcard { Candidate::Wildcard } else { Candidate::Exact };
+        if let Some(port) = self.port.filter(|_| self.is_port_next) {
+            self.is_port_next = false;
+            return Some(kind(Cow::Owned([name, ":", port].concat())));
+        }
+        self.is_port_next = self.port.is_some();
+        if self.is_wildcard {
+            self.name = parent(name);
+        }
+        self.is_wildcard = true;
+        Some(kind(Cow::Borrowed(name)))
     }
 }
 
 /// The name without its first label, down to the empty one.
-fn parent<'n>(name: &&'n str) -> Option<&'n str> {
+#[inline]
+fn parent(name: &str) -> Option<&str> {
     match name.split_once('.') {
         Some((_, parent)) => Some(parent),
         None => (!name.is_empty()).then_some(""),

@@ -16,6 +16,7 @@
 //! | tests | |
 //! | --- | --- |
 //! | `guide` | what `docs/gateways/agentgateway.md` shows |
+//! | `lookup` | which AuthConfig decides: by the host of the request, by a name or a route that the policy gives |
 //! | `told` | what Usher is told, and, in `answers`, what becomes of what it answers |
 //! | `caching` | which answers are reused |
 //! | `verdicts` | whatever passes here passes Envoy |
@@ -27,7 +28,9 @@ mod expression;
 mod ext_authz;
 mod guide;
 mod kubernetes;
+mod lookup;
 mod mutation;
+mod needs;
 mod protocol;
 mod proxy;
 mod request;
@@ -133,8 +136,8 @@ impl Ports {
     fn cluster(&self, documents: &[Value]) -> Configuration {
         let services = [
             ("usher/usher-authorization:50051", self.usher),
-            ("ai/models:8080", self.models),
-            ("ai/tools:8080", self.tools),
+            ("ai/models:http", self.models),
+            ("ai/tools:http", self.tools),
         ];
         Cluster { documents, services: &services, clock: self.clock.clone() }.configuration()
     }

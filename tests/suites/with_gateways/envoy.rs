@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Ports,
     guides::{Applied, Running},
+    needs::{Settings, merge, needs, only, take},
 };
 use crate::support::{
     documents::Folder,
@@ -41,10 +42,41 @@ pub(super) fn of_guide(applied: &Applied) -> Vec<Box<dyn Running>> {
     applied.behind_envoys(bootstrap)
 }
 
+/// The file for Envoy.
+fn file(folder: &mut Folder) -> &mut Value {
+    let mut documents = folder.documents.iter_mut();
+    documents.find(|document| document.get("static_resources").is_some()).expect("a file for Envoy")
+}
+
+const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+
+/// The settings of the filter.
+fn ext_authz(folder: &mut Folder) -> &mut Value {
+    let filters = file(folder).pointer_mut(MANAGER).unwrap()["http_filters"].as_array_mut().unwrap();
+    let filter = filters.iter_mut().find(|filter| filter["name"] == "envoy.filters.http.ext_authz").unwrap();
+    &mut filter["typed_config"]
+}
+
+/// Without the settings that say what is sent along.
+fn bare() -> Folder {
+    let mut folder = Folder::read(FOLDER);
+    take(ext_authz(&mut folder), &["with_request_body", "metadata_context_namespaces"]);
+    folder
+}
+
+/// With those that `usher doctor needs` prints, in place of those of the file.
+fn with_needs() -> Folder {
+    let mut folder = bare();
+    let printed = only(needs("envoy", &folder, &[]));
+    let filter = ext_authz(&mut folder);
+    merge(filter, &printed);
+    assert!(filter["allowed_headers"].is_object(), "{filter:#}");
+    folder
+}
+
 /// The file as it is, but for the addresses and the place of the log.
 fn bootstrap(folder: &Folder, ports: Ports) -> Value {
-    let is_it = |document: &&Value| document.get("static_resources").is_some();
-    let mut bootstrap = folder.documents.iter().find(is_it).expect("a file for Envoy").clone();
+    let mut bootstrap = file(&mut folder.clone()).clone();
     let replace = |bootstrap: &mut Value, pointer: &str, from: Value, to: Value| {
         let place = bootstrap.pointer_mut(pointer).unwrap_or_else(|| panic!("nothing at {pointer}"));
         assert_eq!(*place, from, "{pointer}");
@@ -70,13 +102,16 @@ fn start_usher() -> Usher {
     Usher::start(&Folder::read(FOLDER).for_usher())
 }
 
+/// With the file as it is, and with the settings that are printed for these AuthConfigs.
 fn through_each_envoy(usher: &Usher, test: impl Fn(&Gateway<'_>)) {
     let upstream = Upstream::start();
     let ports = Ports { usher: usher.grpc_port(), upstream: upstream.port() };
-    let bootstrap = bootstrap(&Folder::read(FOLDER), ports);
-    for program in parts::envoys() {
-        eprintln!("Envoy {}", program.version);
-        test(&Gateway { envoy: Envoy::launch(&program.path, &bootstrap), upstream: &upstream });
+    for (which, folder) in [("as shipped", Folder::read(FOLDER)), ("as `usher doctor needs` says", with_needs())] {
+        let bootstrap = bootstrap(&folder, ports);
+        for program in parts::envoys() {
+            eprintln!("Envoy {}, {which}", program.version);
+            test(&Gateway { envoy: Envoy::launch(&program.path, &bootstrap), upstream: &upstream });
+        }
     }
 }
 
@@ -163,6 +198,78 @@ fn routes_are_exempt_or_have_an_auth_config_of_their_own() {
         }
         assert_eq!(checked(), [2, 5, 0]);
     });
+}
+
+/// What the settings do that `usher doctor needs` prints, and what happens where one is missing.
+#[test]
+fn usher_is_told_what_the_settings_say() {
+    let mut config = Folder::read(FOLDER);
+    let told = json!({"json": {"properties": {"headers": {"selector": "context.request.http.headers"}}}});
+    config.edit("AuthConfig", "orders")["spec"]["response"]["success"]["headers"]["x-told"] = told;
+    let usher = Usher::start(&config.for_usher());
+    let upstream = Upstream::start();
+    let ports = Ports { usher: usher.grpc_port(), upstream: upstream.port() };
+    let Some(program) = parts::envoys().first() else { return };
+    let post = |folder: &Folder| {
+        let gateway = Gateway { envoy: Envoy::launch(&program.path, &bootstrap(folder, ports)), upstream: &upstream };
+        gateway.post("/orders", &[ANN, ("x-user", "root"), ("x-other", "1")], br#"{"amount": 100}"#)
+    };
+    let response = post(&with_needs());
+    assert_eq!(response.status, 200, "{}", response.text());
+    let told: Value = serde_json::from_str(response.json()["headers"]["x-told"].as_str().unwrap()).unwrap();
+    let told: Vec<_> = told["headers"].as_object().unwrap().keys().map(String::as_str).collect();
+    // Envoy itself says in one more whether it is the whole body.
+    assert_eq!(told, ["authorization", "x-envoy-auth-partial-body", "x-request-id", "x-user"]);
+
+    assert_eq!(post(&bare()).status, 403, "no body, and nothing of what the gateway knows");
+    for setting in ["with_request_body", "metadata_context_namespaces"] {
+        let mut folder = with_needs();
+        take(ext_authz(&mut folder), &[setting]);
+        assert_eq!(post(&folder).status, 403, "without `{setting}`");
+    }
+    let mut folder = with_needs();
+    let patterns = ext_authz(&mut folder)["allowed_headers"]["patterns"].as_array_mut().unwrap();
+    patterns.retain(|pattern| pattern["exact"] != "authorization");
+    assert_eq!(post(&folder).status, 401, "without the key");
+}
+
+/// In place of a name for the AuthConfig, a route can tell its own name. What to write is printed.
+#[test]
+fn an_auth_config_can_be_for_a_route() {
+    let mut folder = Folder::read(FOLDER);
+    let admin = &mut folder.edit("AuthConfig", "orders-admin")["spec"];
+    admin["hosts"] = json!([]);
+    admin["routes"] = json!([{"name": "admin"}]);
+    let config = folder.for_usher();
+    let printed = needs("envoy", &folder, &["default/orders-admin"]);
+    let [_, Settings { title, fields }] = &printed[..] else { panic!("{printed:?}") };
+    assert_eq!(title, "route, typed_per_filter_config, for HTTPRoute/default/admin");
+    let routes = format!("{MANAGER}/route_config/virtual_hosts/0/routes");
+    let routes = file(&mut folder).pointer_mut(&routes).unwrap().as_array_mut().unwrap();
+    let route = routes.iter_mut().find(|route| route["match"]["path_separated_prefix"] == "/admin").unwrap();
+    route["typed_per_filter_config"] = fields.clone();
+
+    let usher = Usher::start_with(&config, &["--allow-route-lookup"]);
+    let upstream = Upstream::start();
+    let ports = Ports { usher: usher.grpc_port(), upstream: upstream.port() };
+    let bootstrap = bootstrap(&folder, ports);
+    for program in parts::envoys() {
+        let envoy = Envoy::launch(&program.path, &bootstrap);
+        for (target, headers, status) in [
+            ("/admin", &[][..], 401),
+            ("/admin", &[ANN], 401),
+            ("/admin/users", &[TESTER], 401),
+            ("/admin/users", &[ROOT], 200),
+            // The others are found by their host, whatever the client says.
+            ("/administrators", &[ANN], 200),
+            ("/orders", &[ANN, ("route", "HTTPRoute/default/admin")], 200),
+        ] {
+            let response = envoy.get(HOST, target, headers);
+            assert_eq!(response.status, status, "{}: {target} {headers:?}: {}", program.version, response.text());
+        }
+        let response = envoy.get(HOST, "/admin", &[]);
+        assert_eq!(response.header("www-authenticate"), Some(r#"APIKEY realm="admin-keys""#));
+    }
 }
 
 /// There is no way to write a path that routes or rules take for another one than the API does.

@@ -1,13 +1,16 @@
 //! Envoy Gateway.
 
 mod translate;
+mod translation;
 
 use serde_json::{Value, json};
 use translate::translate;
 
 use super::{
     Ports,
+    gateway_api::GROUP,
     guides::{Applied, Running},
+    needs::{merge, needs, only, take},
 };
 use crate::support::{
     documents::Folder,
@@ -59,11 +62,67 @@ pub(super) fn of_guide(applied: &Applied) -> Vec<Box<dyn Running>> {
     applied.behind_envoys(|objects, ports| translate(objects, "public", ports))
 }
 
+/// With the settings that `usher doctor needs` prints, in place of those of the manifests. Each policy has those of the
+/// AuthConfigs that its routes lead to.
+fn with_needs() -> Folder {
+    let shipped = Folder::read(FOLDER);
+    let mut folder = shipped.clone();
+    for (policy, told, auth_configs) in [
+        (
+            "usher",
+            &["includeRouteMetadata"][..],
+            &["shop/shop", "shop/reports", "shop/help", "shop/everything-else"][..],
+        ),
+        ("usher-checkout", &["includeRouteMetadata", "bodyToExtAuth"], &["shop/checkout", "shop/everything-else"]),
+        ("usher-partners", &[], &["shop/partners"]),
+    ] {
+        let policy = folder.edit("SecurityPolicy", policy);
+        take(&mut policy["spec"]["extAuth"], told);
+        merge(policy, &only(needs("envoy-gateway", &shipped, auth_configs)));
+        assert!(policy["spec"]["extAuth"]["headersToExtAuth"].is_array(), "{policy:#}");
+    }
+    folder
+}
+
+/// The gateway does not say which route it is. Each route has a policy that does.
+fn with_context_extensions() -> Folder {
+    let mut folder = Folder::read(FOLDER);
+    let of_gateway = folder.one("SecurityPolicy", "usher").clone();
+    for route in ["shop", "reports", "help"] {
+        let mut policy = of_gateway.clone();
+        policy["metadata"]["name"] = format!("usher-{route}").into();
+        policy["spec"]["targetRefs"] = json!([{"group": GROUP, "kind": "HTTPRoute", "name": route}]);
+        policy["spec"]["extAuth"]["contextExtensions"] = says_route(&format!("HTTPRoute/shop/{route}"));
+        folder.documents.push(policy);
+    }
+    folder.edit("SecurityPolicy", "usher-checkout")["spec"]["extAuth"]["contextExtensions"] =
+        says_route("HTTPRoute/shop/shop/checkout");
+    silence(&mut folder);
+    folder
+}
+
+fn says_route(route: &str) -> Value {
+    json!([{"name": "route", "type": "Value", "value": route}])
+}
+
+/// No policy says in metadata which route it is.
+fn silence(folder: &mut Folder) {
+    let policies = folder.documents.iter_mut().filter(|it| it["kind"] == "SecurityPolicy");
+    for settings in policies.filter_map(|policy| policy["spec"].get_mut("extAuth")) {
+        settings["includeRouteMetadata"] = false.into();
+    }
+}
+
 #[test]
 fn each_route_of_a_hostname_has_its_own_rules() {
-    let folder = Folder::read(FOLDER);
+    for folder in [Folder::read(FOLDER), with_needs(), with_context_extensions()] {
+        routes_have_their_own_rules(&folder);
+    }
+}
+
+fn routes_have_their_own_rules(folder: &Folder) {
     for program in envoys() {
-        let shop = Shop::start(program, &folder);
+        let shop = Shop::start(program, folder);
         let (nobody, ann, sam) = (&[][..], &[ANN][..], &[SAM][..]);
         for (target, headers, status, reason) in [
             // The route, and of it the rule with a name of its own.
@@ -114,10 +173,15 @@ fn each_route_of_a_hostname_has_its_own_rules() {
 
 #[test]
 fn a_rule_reads_bodies_and_longer_ones_are_refused_unasked() {
-    let folder = Folder::read(FOLDER);
+    for folder in [Folder::read(FOLDER), with_needs()] {
+        a_rule_reads_bodies(&folder);
+    }
+}
+
+fn a_rule_reads_bodies(folder: &Folder) {
     for program in envoys() {
         let version = program.version;
-        let mut shop = Shop::start(program, &folder);
+        let mut shop = Shop::start(program, folder);
         let post = |shop: &Shop, target: &str, amount: Value, note: &str| {
             let body = json!({"amount": amount, "note": note}).to_string();
             let request = Request { method: "POST", host: HOST, target, headers: &[ANN], body: body.as_bytes() };
@@ -150,8 +214,7 @@ fn a_rule_reads_bodies_and_longer_ones_are_refused_unasked() {
 
 #[test]
 fn a_context_extension_stands_for_many_hostnames() {
-    let folder = Folder::read(FOLDER);
-    for program in envoys() {
+    for (program, folder) in envoys().iter().flat_map(|it| [(it, Folder::read(FOLDER)), (it, with_needs())]) {
         let shop = Shop::start(program, &folder);
         for (host, headers, status) in [
             ("acme.partners.example.com", &[ACME][..], 200),
@@ -209,12 +272,13 @@ fn paths_are_decided_about_as_the_upstream_gets_them() {
 fn routes_are_found_only_where_all_agree() {
     let folder = Folder::read(FOLDER);
     let config = folder.for_usher();
-    let mut silent = Folder::read(FOLDER);
-    for policy in silent.documents.iter_mut().filter(|it| it["kind"] == "SecurityPolicy") {
-        if let Some(settings) = policy["spec"].get_mut("extAuth") {
-            settings["includeRouteMetadata"] = false.into();
-        }
-    }
+    let mut silent = folder.clone();
+    silence(&mut silent);
+    let by_extension = with_context_extensions();
+    // Both say something: the context extension counts, and it alone.
+    let mut misled = folder.clone();
+    misled.edit("SecurityPolicy", "usher")["spec"]["extAuth"]["contextExtensions"] =
+        says_route("HTTPRoute/shop/nobodys");
     // The AuthConfig of a route, in a namespace where it has no say about it.
     let mut elsewhere = folder.clone();
     elsewhere.edit("AuthConfig", "help")["metadata"]["namespace"] = "elsewhere".into();
@@ -225,6 +289,8 @@ fn routes_are_found_only_where_all_agree() {
             ("all is well", &folder, &config, lookup, &["/drafts"][..]),
             ("the gateway names no routes", &silent, &config, lookup, &["/cart", "/reports", "/help/me"]),
             ("Usher does not look them up", &folder, &config, &[], &["/cart", "/reports", "/help/me"]),
+            ("nor those of extensions", &by_extension, &config, &[], &["/cart", "/reports", "/help/me"]),
+            ("a policy names another one", &misled, &config, lookup, &["/cart", "/reports", "/help/me"]),
             ("another namespace", &folder, &elsewhere, lookup, &["/help/me"]),
         ] {
             let shop = Shop::start_with(program, folder, config, flags);
@@ -234,6 +300,40 @@ fn routes_are_found_only_where_all_agree() {
             }
         }
     }
+}
+
+/// What a list of headers does that `usher doctor needs` prints, and what one does that lacks a header of it.
+#[test]
+fn usher_is_told_the_headers_of_the_list() {
+    let Some(program) = envoys().first() else { return };
+    let printed = with_needs();
+    let mut objects = Folder::read(FOLDER);
+    // What is told is shown to the upstream. Of ann it is not known which customer she is.
+    let told = json!({"json": {"properties": {"headers": {"selector": "context.request.http.headers"}}}});
+    objects.edit("AuthConfig", "shop")["spec"]["response"]["success"]["headers"]["x-told"] = told;
+    take(&mut objects.edit("Secret", "ann")["metadata"], &["annotations"]);
+    let config = objects.for_usher();
+    let send = |without: Option<&str>| {
+        let mut folder = printed.clone();
+        let policy = &mut folder.edit("SecurityPolicy", "usher")["spec"]["extAuth"];
+        let list = policy["headersToExtAuth"].as_array_mut().unwrap();
+        list.retain(|name| without.is_none_or(|without| name != without));
+        let shop = Shop::start_with(program, &folder, &config, &["--allow-route-lookup"]);
+        shop.get("/cart", &[ANN, ("X-Customer", "bob"), ("x-other", "1"), ("cookie", "a=b")])
+    };
+
+    let response = send(None);
+    assert_eq!(response.status, 200, "{}", response.text());
+    let seen = response.json()["headers"].clone();
+    assert_eq!((&seen["x-customer"], &seen["x-other"]), (&json!(""), &json!("1")), "the client's own is emptied");
+    let told: Value = serde_json::from_str(seen["x-told"].as_str().unwrap()).unwrap();
+    let told: Vec<_> = told["headers"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(told, ["x-api-key", "x-customer", "x-request-id"], "and none that begins with a colon");
+
+    let seen = send(Some("x-customer")).json()["headers"].clone();
+    assert_eq!(seen["x-customer"], "bob", "Usher does not know that there is one to empty");
+    let response = send(Some("x-api-key"));
+    assert_eq!((response.status, response.header("x-ext-auth-reason")), (401, Some("credential not found")));
 }
 
 #[test]

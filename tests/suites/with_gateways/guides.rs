@@ -3,11 +3,12 @@
 //!
 //! ```text
 //!  docs/gateways/GATEWAY.md ──► script.rs: what each command means ──► follow.rs: does it, and compares what comes
-//!                               shell.rs, curl.rs                      through the gateway's Envoys, or a client in its place
+//!                               kubectl.rs, shell.rs, curl.rs          through the gateway's Envoys, or a client in its place
 //! ```
 
 mod curl;
 mod follow;
+mod kubectl;
 mod script;
 mod shell;
 
@@ -44,7 +45,7 @@ fn guides_show_what_comes() {
     let names: Vec<_> = pages.iter().filter_map(|path| path.file_stem()?.to_str()).collect();
     assert!(manifests::folders().all(|folder| names.contains(&folder)), "a guide is missing: {names:?}");
     let (first, second) = names.split_at(names.len() / 2);
-    // In two threads, which is what the machines of most people can do at a time.
+    // In two threads: most of the time goes into waiting for Envoys to start.
     let wrong: Vec<_> = thread::scope(|scope| {
         let threads = [first, second]
             .map(|names| scope.spawn(|| names.iter().flat_map(|name| wrong(name, &page(name))).collect::<Vec<_>>()));
@@ -64,6 +65,11 @@ fn guides_that_show_something_else_are_noticed() {
         ("content-length: 28\n", "content-length: 29\n"),
         ("localhost:8080/v1/models ", "localhost:8081/v1/models "),
         ("--status 403 ", "--status 4030 "),
+        ("rollout status deployment echo", "rollout status deployment tools"),
+        ("gtw/agentgateway-proxy", "gtw/agentgateway"),
+        ("port-forward deployment/agentgateway-proxy", "port-forward deployment/agentgateway"),
+        ("authconfig/sample", "authconfig/authz"),
+        ("ai wait --for=condition=Ready authconfigs", "elsewhere wait --for=condition=Ready authconfigs"),
     ];
     let mut text = page("agentgateway");
     for (from, to) in changes {

@@ -1,7 +1,9 @@
 //! An ingress gateway of Istio, and the Envoy beside a workload of the mesh.
 
 pub(super) mod authorization_policy;
+mod providers;
 pub(super) mod translate;
+pub(super) mod translation;
 
 use serde_json::{Value, json};
 use translate::{ingress, sidecar};

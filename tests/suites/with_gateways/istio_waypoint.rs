@@ -1,6 +1,7 @@
 //! A waypoint of Istio's ambient mesh.
 
 mod translate;
+mod translation;
 
 use serde_json::{Value, json};
 use translate::{Address, Service, waypoint};

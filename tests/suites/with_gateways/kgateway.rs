@@ -2,7 +2,10 @@
 
 pub(super) mod guide;
 mod mutual_tls;
+mod needs;
 mod objects;
+mod own_guide;
+mod received;
 mod translate;
 mod translation;
 mod tutorial;
@@ -33,6 +36,14 @@ mod tokens {
     /// The role is `admin`.
     pub(super) const BOB: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6ImFkbWluIiwic3ViIjoiWVd4cFkyVT0ifQ.veMeVDYlulTdieeX-jxFZ_tCmqQ_K8rwx2OktUHv5Z0";
     pub(super) const NO_ROLE: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwic3ViIjoiWVd4cFkyVT0ifQ.LnWYMlAqBjUpRJUS4wYUI_zVkmhfLgcC4gYcSsPACJM";
+    /// Roles that are almost `admin`: a list of it, null, `Admin`, empty, and with a space at the end.
+    pub(super) const OTHER_ROLES: [&str; 5] = [
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6WyJhZG1pbiJdLCJzdWIiOiJZV3hwWTJVPSJ9.S54ZeLVTXLBNiVleyLxdD7Q1x2b7NpDrH-xTthpmzB0",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6bnVsbCwic3ViIjoiWVd4cFkyVT0ifQ.BztQPR4sfcpio47pUPkb3Xg5jLP_DmKGmLZbkXpcO1o",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6IkFkbWluIiwic3ViIjoiWVd4cFkyVT0ifQ.4i9Wh-87DV2Puk6ou4MyKhaU-VvPn9LlTeiHWGg5GVg",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6IiIsInN1YiI6IllXeHBZMlU9In0.1BaIN5SD5S-aWeDCH2UTuQntZ--V8wIrg-sdhnSKkuw",
+        "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6ImFkbWluICIsInN1YiI6IllXeHBZMlU9In0.PgqLOjhDu37sILR1lf7L7JAEZ4MK20lM2qSoVE_HMSA",
+    ];
     /// The key is `other`.
     pub(super) const OTHER_KEY: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjIyNDEwODE1MzksIm5iZiI6MTUxNDg1MTEzOSwicm9sZSI6ImFkbWluIiwic3ViIjoiWVd4cFkyVT0ifQ.DjspZzzsDBGpP21QPINkB80eFfyY9wBS5Og3eTc3ISc";
     /// `alg` is `none`.

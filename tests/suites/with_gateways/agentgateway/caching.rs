@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use serde_json::{Value, json};
 
 use super::{CLEANER, FOLDER, PLANNER, World, named};
-use crate::support::{documents::Folder, http::Response, workspace::root};
+use crate::support::{documents::Folder, http::Response, usher::Usher, workspace::root};
 
 const HOST: &str = "ai.example.com";
 
@@ -132,6 +132,53 @@ fn a_key_with_an_address_as_it_is_is_no_key() {
             assert_eq!(agent(&list(&world, "/v1/models", &[&key(PLANNER)])), "planner");
         }
         assert_eq!(world.calls("models"), 3, "{address}");
+    }
+}
+
+/// Objects with which no AuthConfig decides about `models`, and the status: there is none, or it does not come to a decision.
+fn without_a_decision() -> [(Folder, u16); 2] {
+    let undecidable = json!({
+        "when": [{"predicate": r#"request.headers["x-missing"] == "a""#}],
+        "patternMatching": {"patterns": []},
+    });
+    let mut broken = Folder::read(FOLDER);
+    broken.edit("AuthConfig", "models")["spec"]["authorization"]["broken"] = undecidable;
+    [(Folder::read(FOLDER).without("AuthConfig", "models"), 404), (broken, 503)]
+}
+
+/// How often Usher is asked because of the route, of three times that the same request comes. `perimeter` are the dynamic metadata
+/// of the check before; None: there is no such check.
+fn asked_of_three(mut folder: Folder, status: u16, perimeter: Option<Value>) -> u64 {
+    let documents = match perimeter {
+        Some(metadata) => {
+            folder.edit("AuthConfig", "perimeter")["spec"]["response"]["success"]["dynamicMetadata"] = metadata;
+            folder.documents.clone()
+        }
+        None => super::without_perimeter(&folder),
+    };
+    let world = World::of(Usher::start(&folder.for_usher()), |ports| ports.cluster(&documents));
+    for _ in 0..3 {
+        assert_eq!(list(&world, "/v1/models", &[&key(PLANNER)]).status, status);
+    }
+    assert_eq!(world.models.requests(), 0);
+    world.calls("models")
+}
+
+#[test]
+fn what_is_no_decision_is_not_kept() {
+    for perimeter in [None, Some(json!({})), Some(json!({"cacheTtlOfPerimeter": {"plain": {"value": "30s"}}}))] {
+        for (folder, status) in without_a_decision() {
+            assert_eq!(asked_of_three(folder, status, perimeter.clone()), 3, "{status} after {perimeter:?}");
+        }
+    }
+}
+
+/// Why no earlier check may use the name that `ttl` reads: what it said stands where the later one says nothing.
+#[test]
+fn what_is_no_decision_is_kept_for_the_time_of_an_earlier_check() {
+    for (folder, status) in without_a_decision() {
+        let perimeter = json!({"cacheTtl": {"plain": {"value": "30s"}}});
+        assert_eq!(asked_of_three(folder, status, Some(perimeter)), 1, "{status}");
     }
 }
 

@@ -7,12 +7,22 @@ use std::{
 
 use serde_json::json;
 
-use super::{CLEANER, PLANNER, World, named};
-use crate::support::http::Response;
+use super::{CLEANER, FOLDER, PLANNER, World, configuration_file, named, without_perimeter};
+use crate::support::{
+    documents::Folder,
+    http::{Request, Response},
+    usher::Usher,
+};
 
 const HOST: &str = "ai.example.com";
 const ALLOW: (&str, &str) = ("x-ext-authz", "allow");
 const DENIED: &str = "denied by ext_authz for not found header `x-ext-authz: allow` in the request";
+
+/// How often Usher was asked before the route was known.
+fn perimeter(world: &World) -> u64 {
+    let (_, check) = &world.proxy.configuration().before_routing.0[0];
+    check.calls.load(std::sync::atomic::Ordering::SeqCst)
+}
 
 fn chat(world: &World, headers: &[(&str, &str)]) -> Response {
     let headers = [headers, &[("content-type", "application/json")]].concat();
@@ -59,10 +69,7 @@ fn an_exempt_route_is_not_asked_about() {
 #[test]
 fn both_phases_must_allow() {
     let world = World::with(|_| true);
-    let perimeter = || {
-        let (_, check) = &world.proxy.configuration().before_routing.0[0];
-        check.calls.load(std::sync::atomic::Ordering::SeqCst)
-    };
+    let perimeter = || perimeter(&world);
     let response = chat(&world, &[ALLOW]);
     assert_eq!(response.status, 200, "{}", response.text());
     assert_eq!((perimeter(), world.calls("openai")), (1, 1), "each is asked");
@@ -78,6 +85,45 @@ fn both_phases_must_allow() {
 
     assert_eq!(world.proxy.get(HOST, "/healthz", &[]).status, 200, "exempt otherwise, but not there");
     assert_eq!((perimeter(), world.calls("health")), (4, 0));
+}
+
+/// The same with routes that have policies of their own: each of the two can refuse alone, and who passes has passed both.
+#[test]
+fn the_perimeter_and_the_policy_of_a_route_must_both_allow() {
+    let mut folder = Folder::read(FOLDER);
+    folder.edit("AuthConfig", "perimeter")["spec"]["authorization"]["open"] =
+        json!({"patternMatching": {"patterns": [{"predicate": r#"!("x-closed" in request.headers)"#}]}});
+    let world = World::of(Usher::start(&folder.for_usher()), |ports| ports.cluster(&folder.documents));
+    let list = message("tools/list", json!({}));
+    for (route, request, scheme) in [
+        ("models", Request { host: HOST, target: "/v1/models", ..Request::default() }, "APIKEY"),
+        (
+            "mcp",
+            Request { method: "POST", host: HOST, target: "/mcp", body: list.as_bytes(), ..Request::default() },
+            "Bearer",
+        ),
+    ] {
+        let perimeter = || perimeter(&world);
+        let before = (perimeter(), world.requests());
+        // How often each was asked, and the API reached, since.
+        let counts = || (perimeter() - before.0, world.calls(route), world.requests() - before.1);
+        let [known, unknown] = [PLANNER, "of-nobody"].map(|key| format!("{scheme} {key}"));
+        let send = |headers: &[(&str, &str)]| world.proxy.send(Request { headers, ..request });
+
+        let response = send(&[("authorization", &known)]);
+        assert_eq!(response.status, 200, "{route}: {}", response.text());
+        assert_eq!(counts(), (1, 1, 1), "{route}: one check each");
+
+        // An answer that is kept for the route is none of the perimeter.
+        let response = send(&[("authorization", &known), ("x-closed", "yes")]);
+        assert_eq!((response.status, response.header("x-ext-auth-reason")), (403, Some("refused at the perimeter")));
+        assert_eq!(counts(), (2, 1, 1), "{route}: the perimeter refuses alone");
+
+        for headers in [&[("authorization", &*unknown)][..], &[]] {
+            assert_eq!(send(headers).status, 401, "{route}");
+        }
+        assert_eq!(counts(), (4, 3, 1), "{route}: the route refuses alone");
+    }
 }
 
 /// In one phase a policy of a route takes the place of that of the Gateway, unless that one forbids it.
@@ -168,6 +214,39 @@ fn a_message_that_is_too_long_is_refused() {
     }
 }
 
+/// A size may also be written as a quantity. One byte more is too much.
+#[test]
+fn a_limit_for_messages_is_kept_to_the_byte() {
+    let mut folder = Folder::read(FOLDER);
+    folder.edit("AgentgatewayPolicy", "mcp")["spec"]["traffic"]["extAuth"]["forwardBody"] = json!({"maxSize": "8Ki"});
+    let documents = without_perimeter(&folder);
+    let world = World::of(Usher::start(&folder.for_usher()), |ports| ports.cluster(&documents));
+    let headers = [("authorization", &*format!("Bearer {PLANNER}"))];
+    let call = call("search");
+    for (size, status) in [(8192, 200), (8193, 403)] {
+        let padded = format!("{}{call}", " ".repeat(size - call.len()));
+        assert_eq!(world.proxy.post(HOST, "/mcp", &headers, &padded).status, status, "{size}");
+    }
+    assert_eq!((world.tools.requests(), world.calls("mcp")), (1, 2));
+}
+
+/// A file that says to pass bodies on and no size passes nothing on. So it has to say one.
+#[test]
+fn a_file_that_gives_no_size_passes_no_body_on() {
+    let folder = Folder::read(FOLDER);
+    for (options, status, calls) in [(json!({}), 413, 1), (json!({"allowPartialMessage": true}), 403, 2)] {
+        let mut file = configuration_file(&folder).unwrap().clone();
+        let routes = file["binds"][0]["listeners"][0]["routes"].as_array_mut().unwrap();
+        let mcp = routes.iter_mut().find(|route| route["name"] == "mcp").unwrap();
+        mcp["policies"]["extAuthz"]["includeRequestBody"] = options.clone();
+        let world = World::of_file(Usher::start(&folder.for_usher()), &file);
+        let headers = [("authorization", &*format!("Bearer {PLANNER}"))];
+        assert_eq!(world.proxy.get(HOST, "/mcp", &headers).status, 200, "{options}: there is none");
+        assert_eq!(world.proxy.post(HOST, "/mcp", &headers, &call("search")).status, status, "{options}");
+        assert_eq!((world.tools.requests(), world.calls("mcp")), (1, calls), "{options}");
+    }
+}
+
 #[test]
 fn the_file_does_what_the_objects_do() {
     let world = World::standalone();
@@ -199,8 +278,8 @@ fn without_an_answer_nobody_passes() {
 fn a_service_that_says_nothing_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
-    let folder = crate::support::documents::Folder::read(super::FOLDER);
-    let world = World::of(crate::support::usher::Usher::start(&folder.for_usher()), |ports| {
+    let folder = Folder::read(FOLDER);
+    let world = World::of(Usher::start(&folder.for_usher()), |ports| {
         super::Ports { usher: port, clock: ports.clock.clone(), ..*ports }.cluster(&folder.documents)
     });
     let began = Instant::now();

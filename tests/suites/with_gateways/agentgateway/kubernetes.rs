@@ -27,7 +27,8 @@ use crate::with_gateways::gateway_api::{
 #[derive(Debug)]
 pub(super) struct Cluster<'a> {
     pub(super) documents: &'a [Value],
-    /// `NAMESPACE/NAME:PORT` of Services, and where they are.
+    /// `NAMESPACE/NAME:PORT` of what is behind Services, with the number or name of the port where the pods listen, and where
+    /// that is.
     pub(super) services: &'a [(&'a str, u16)],
     pub(super) clock: Clock,
 }
@@ -145,8 +146,24 @@ impl Cluster<'_> {
 
     fn service(&self, reference: &BackendRef, namespace: &str) -> Option<u16> {
         let namespace = reference.namespace.as_deref().unwrap_or(namespace);
-        let name = format!("{namespace}/{}:{}", reference.name, reference.port);
+        let name = format!("{namespace}/{}:{}", reference.name, self.target_port(reference, namespace)?);
         self.services.iter().find(|(service, _)| *service == name).map(|(_, port)| *port)
+    }
+
+    /// Where pods listen behind this port of a Service. The pods of Services that are not among the objects, as that of Usher's
+    /// chart, listen on the port of the Service. None if the Service has no such port.
+    fn target_port(&self, reference: &BackendRef, namespace: &str) -> Option<String> {
+        let is_it = |document: &&Value| {
+            let metadata = &document["metadata"];
+            document["kind"] == "Service" && metadata["namespace"] == namespace && metadata["name"] == *reference.name
+        };
+        let Some(service) = self.documents.iter().find(is_it) else { return Some(reference.port.to_string()) };
+        let mut ports = service["spec"]["ports"].as_array()?.iter();
+        Some(match &ports.find(|port| port["port"] == reference.port)?["targetPort"] {
+            Value::Null => reference.port.to_string(),
+            Value::String(name) => name.clone(),
+            number => number.to_string(),
+        })
     }
 
     /// Of a policy that is attached to the Service.

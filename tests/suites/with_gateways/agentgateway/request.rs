@@ -24,7 +24,8 @@ pub(super) struct Request {
     /// The gateway's end of it.
     pub(super) local: SocketAddr,
     pub(super) connected_at: SystemTime,
-    /// The SPIFFE id of the client's certificate, if it showed one that was verified. Empty: none.
+    /// The SPIFFE ID of the client's certificate, if it showed one that was verified. Empty: none. Up to 1.4.1 the gateway tells
+    /// only those that name a namespace and an account.
     pub(super) principal: String,
     /// Of a token that an earlier policy verified.
     pub(super) claims: Option<Value>,

@@ -4,6 +4,7 @@ mod answers;
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{BufReader, Write as _},
     sync::Arc,
 };
@@ -11,15 +12,17 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    claims_of_the_gateway,
+    FOLDER, PLANNER, World, claims_of_the_gateway,
     expression::Expression,
     ext_authz::{BodyOptions, Checks, ExtAuthz},
     proxy::{Configuration, Path, Proxy, Route},
 };
 use crate::support::{
+    documents::Folder,
     http::{self, Request, Response},
     upstream::Upstream,
     usher::Usher,
+    workspace::root,
 };
 
 const HOST: &str = "told.test";
@@ -90,6 +93,75 @@ fn rules_read_what_this_gateway_tells() {
     assert_eq!(told["source"].get("principal"), None);
 }
 
+/// This gateway joins the values of a header before Usher sees them. What comes of two credentials is none, whichever of them is
+/// right: the API might believe the other one.
+#[test]
+fn joined_credentials_are_none() {
+    let world = World::start();
+    let token = fs::read_to_string(root().join("deploy/examples/quickstart/ann.jwt")).unwrap();
+    let [key, bearer] = [format!("APIKEY {PLANNER}"), format!("Bearer {}", token.trim())];
+    let get = |values: &[&str]| {
+        let headers: Vec<_> = values.iter().map(|value| ("authorization", *value)).collect();
+        world.proxy.get("ai.example.com", "/v1/models", &headers).status
+    };
+    let [twice, both] = [format!("{bearer}, {bearer}"), format!("{key}, {bearer}")];
+    for values in [
+        &[&*key, &*key][..],
+        &[&bearer, &bearer],
+        &[&key, &bearer],
+        &[&bearer, &key],
+        &[&key, "APIKEY of-nobody"],
+        &["APIKEY of-nobody", &key],
+        &["Bearer of-nobody", &bearer],
+        &["Basic YTpi", &bearer],
+        &[&bearer, "Basic YTpi"],
+        &[&key, ""],
+        &["", &key],
+        &[&bearer, ""],
+        &["", &bearer],
+        &[&twice],
+        &[&both],
+    ] {
+        assert_eq!(get(values), 401, "{values:?}");
+    }
+    assert_eq!(world.models.requests(), 0);
+    assert_eq!((get(&[&key]), get(&[&bearer])), (200, 200), "each alone");
+
+    let post = |values: &[&str]| {
+        let headers: Vec<_> = values.iter().map(|value| ("authorization", *value)).collect();
+        world.proxy.post("ai.example.com", "/mcp", &headers, r#"{"method": "tools/list"}"#).status
+    };
+    let bearer = format!("Bearer {PLANNER}");
+    assert_eq!((post(&[&bearer]), post(&[&bearer, &bearer]), post(&["Bearer of-nobody", &bearer])), (200, 401, 401));
+}
+
+/// Cookies are joined as a client would send them in one header. Of several with one name the first one counts.
+#[test]
+fn cookies_are_found_in_any_of_several_headers() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: cookies, namespace: ai}
+spec:
+  hosts: [told.test]
+  authentication: {keys: {apiKey: {selector: {matchLabels: {group: agents}}}, credentials: {cookie: {name: key}}}}
+"#;
+    let secret = Folder::read(FOLDER).one("Secret", "planner").to_string();
+    let world = Simple::start(&format!("{CONFIG}---\n{secret}"), &[], None, |_| {});
+    let key = format!("key={PLANNER}");
+    for (cookies, status) in [
+        (&[&*key][..], 200),
+        (&["a=1", &key], 200),
+        (&[&key, "b=2"], 200),
+        (&["a=1"], 401),
+        (&[&key, "key=of-nobody"], 200),
+        (&["key=of-nobody", &key], 401),
+    ] {
+        let headers: Vec<_> = cookies.iter().map(|value| ("cookie", *value)).collect();
+        assert_eq!(world.proxy.get(HOST, "/", &headers).status, status, "{cookies:?}");
+    }
+}
+
 #[test]
 fn bytes_that_are_no_text_are_replaced() {
     let world = Simple::start(TOLD, &[], None, |_| {});
@@ -152,6 +224,32 @@ spec:
     assert_eq!(get("spiffe://cluster.local/ns/ai/sa/cleaner").status, 403);
     assert_eq!(get("spiffe://elsewhere/ns/ai/sa/planner").status, 401);
     assert_eq!(get("").status, 401);
+    for no_account in ["spiffe://cluster.local/planner", "spiffe://cluster.local/ns/ai/sa/planner/more"] {
+        assert_eq!(get(no_account).status, 403, "{no_account}");
+    }
+}
+
+/// Releases after 1.4.1 tell SPIFFE IDs of any form. Those that name no account have none, and who asks for one must find it.
+#[test]
+fn a_workload_without_an_account_is_known_by_its_id() {
+    const CONFIG: &str = r#"
+apiVersion: authorino.kuadrant.io/v1beta3
+kind: AuthConfig
+metadata: {name: workloads}
+spec:
+  hosts: [told.test]
+  authentication: {workload: {spiffe: {trust: connection, trustDomains: [cluster.local]}}}
+  response: {success: {headers: {x-identity: {plain: {selector: auth.identity}}}}}
+"#;
+    let id = "spiffe://cluster.local/planner";
+    let known = Configuration { principal: id.to_owned(), ..Configuration::default() };
+    let response = Simple::of(CONFIG, &[], known, |_| {}).proxy.get(HOST, "/", &[]);
+    assert_eq!(response.status, 200, "{}", response.text());
+    let identity: Value = serde_json::from_str(response.json()["headers"]["x-identity"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        identity,
+        json!({"id": id, "trustDomain": "cluster.local", "path": "/planner", "namespace": null, "serviceAccount": null})
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     curl::{Curl, Shown},
+    kubectl::Object,
     script::{ADDRESS, Action, Step},
 };
 use crate::{
@@ -25,6 +26,9 @@ use crate::{
     },
     with_gateways::{Ports, elision::fits},
 };
+
+/// The classes of Gateways for which there is a Deployment of the same name.
+const CLASSES: [&str; 3] = ["agentgateway", "istio-waypoint", "kgateway"];
 
 /// Which gateway is set up for a guide.
 #[derive(Clone, Copy)]
@@ -104,17 +108,31 @@ impl Applied {
         }
     }
 
-    fn enter(&mut self, namespace: &str, deployment: &str) -> Result<(), String> {
-        let deployment = self.object("Deployment", namespace, deployment).ok_or("nothing has made this Deployment")?;
-        let account = deployment["spec"]["template"]["spec"]["serviceAccountName"].as_str();
+    fn enter(&mut self, deployment: &Object) -> Result<(), String> {
+        let found = self.object(deployment).ok_or("nothing has made this Deployment")?;
+        let account = found["spec"]["template"]["spec"]["serviceAccountName"].as_str();
         let service_account = account.unwrap_or("default").to_owned();
-        self.caller = Some(Caller { namespace: namespace.to_owned(), service_account });
+        self.caller = Some(Caller { namespace: deployment.namespace.clone(), service_account });
         Ok(())
     }
 
-    fn object<'a>(&'a self, kind: &'a str, namespace: &str, name: &str) -> Option<&'a Value> {
-        let metadata = |it: &&Value| it["metadata"]["namespace"] == namespace && it["metadata"]["name"] == name;
-        self.objects.of_kind(kind).find(metadata)
+    fn find(&self, object: &Object) -> Result<(), String> {
+        let is_made_for_gateway = || {
+            let Object { namespace, name, .. } = object;
+            let gateway = Object { kind: "Gateway", namespace: namespace.clone(), name: name.clone() };
+            let class = self.object(&gateway).and_then(|gateway| gateway["spec"]["gatewayClassName"].as_str());
+            object.kind == "Deployment" && class.is_some_and(|class| CLASSES.contains(&class))
+        };
+        let is_there = self.object(object).is_some() || is_made_for_gateway();
+        is_there.then_some(()).ok_or_else(|| format!("nothing has made this {}", object.kind))
+    }
+
+    fn object(&self, Object { kind, namespace, name }: &Object) -> Option<&Value> {
+        let is_it = |it: &&Value| {
+            it["metadata"]["namespace"] == *namespace
+                && name.as_ref().is_none_or(|name| it["metadata"]["name"] == *name)
+        };
+        self.objects.of_kind(kind).find(is_it)
     }
 
     fn apply(&mut self, paths: &[PathBuf]) {
@@ -190,16 +208,17 @@ impl Reader {
                     return vec![format!("fails, or prints something else than what is shown:\n{printed}")];
                 }
             }
-            Action::Enter { namespace, deployment } => {
-                return self.applied.enter(namespace, deployment).err().into_iter().collect();
+            Action::Find(object) => return self.applied.find(object).err().into_iter().collect(),
+            Action::Forward { to, port } => {
+                self.applied.addresses.push(format!("localhost:{port}"));
+                return self.applied.find(to).err().into_iter().collect();
             }
-            Action::Forward(port) => self.applied.addresses.push(format!("localhost:{port}")),
-            Action::Find { namespace, name } => {
+            Action::Address(gateway) => {
                 self.applied.addresses.push(ADDRESS.to_owned());
-                if self.applied.object("Gateway", namespace, name).is_none() {
-                    return vec!["nothing has made this Gateway".to_owned()];
-                }
+                return self.applied.find(gateway).err().into_iter().collect();
             }
+            Action::Enter(deployment) => return self.applied.enter(deployment).err().into_iter().collect(),
+            Action::Leave => self.applied.caller = None,
             Action::Apply(paths) => self.change(|applied| applied.apply(paths)),
             Action::Serve(paths) => self.change(|applied| {
                 *applied = Applied::new();

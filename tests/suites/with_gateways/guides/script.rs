@@ -4,19 +4,23 @@
 //! | --- | --- |
 //! | `curl` | is sent, and the answer compared |
 //! | `usher doctor`, `validate`, `check` | is run, and what it prints compared |
-//! | `kubectl apply`, `istioctl install`, `usher serve`, `envoy`, `agentgateway` | tell with which files the gateway and Usher are set up from there on |
+//! | `istioctl install`, `usher serve`, `envoy`, `agentgateway` | tell with which files the gateway and Usher are set up from there on |
+//! | `kubectl`, `NAME=$(kubectl get gtw …)` | see `kubectl.rs` |
 //! | `helm` | may give Usher a flag |
-//! | `kubectl port-forward`, `NAME=$(kubectl get gateway …)` | tell where the gateway is reached |
-//! | `kubectl exec … -- sh` | tells which workload the reader is from there on |
 //! | `cd`, `NAME=VALUE` | |
-//! | other commands of `kubectl`, `istioctl`, `helm`; `docker`, `python3` | need a cluster, or stand for an API: not run |
+//! | `exit` | leaves a pod, where there is nothing but `curl` |
+//! | other commands of `helm`; `docker`, `python3` | need a cluster, or stand for an API: not run |
 //!
 //! Everything else is an error. So is an answer to a command that is not run: it would come from no test.
 
-use std::path::PathBuf;
+use std::{
+    mem,
+    path::{Path, PathBuf},
+};
 
 use super::{
     curl::{Curl, Shown},
+    kubectl::{self, Object},
     shell::{Variables, assignment, words},
 };
 use crate::support::fenced::{Block, blocks};
@@ -38,12 +42,16 @@ pub(super) enum Action {
     Serve(Vec<PathBuf>),
     /// From now on Usher has this flag.
     Flag(&'static str),
+    /// This is there by now.
+    Find(Object),
     /// From now on the gateway is reached at this port of the reader's machine.
-    Forward(String),
+    Forward { to: Object, port: String },
     /// … or at [`ADDRESS`], which is the one of this Gateway.
-    Find { namespace: String, name: String },
+    Address(Object),
     /// From now on the reader is in a pod of this Deployment.
-    Enter { namespace: String, deployment: String },
+    Enter(Object),
+    /// … and now no more.
+    Leave,
     /// A request, and its answer.
     Curl(Curl, Shown),
     /// The arguments of `usher` in a folder, and what it prints, if that is shown.
@@ -55,11 +63,10 @@ pub(super) enum Action {
 /// Stands for the address that a Gateway got.
 pub(super) const ADDRESS: &str = "192.0.2.1";
 
+const IN_POD: &str = "in a pod there is nothing but `curl`: an `exit` is missing";
+
 /// Blocks without commands.
 const OTHERS: [&str; 4] = ["", "yaml", "yaml invalid", "json"];
-
-/// What does not change how the gateway and Usher are set up.
-const KUBECTL: [&str; 10] = ["create", "describe", "expose", "get", "label", "logs", "patch", "rollout", "run", "wait"];
 
 /// The steps of a page, in order.
 ///
@@ -145,6 +152,8 @@ struct Terminal {
     /// From the folder of the repository.
     folder: PathBuf,
     variables: Variables,
+    /// In a pod there are neither files nor variables of the reader's machine, nor its programs.
+    is_in_pod: bool,
 }
 
 impl Terminal {
@@ -152,6 +161,7 @@ impl Terminal {
     fn action(&mut self, command: &str, shown: Option<Vec<String>>) -> Result<Action, String> {
         let prints = shown.as_ref().is_some_and(|shown| !shown.is_empty());
         let action = match assignment(command) {
+            Some(_) if self.is_in_pod => return Err(IN_POD.to_owned()),
             Some((name, value)) => self.assign(name, value)?,
             None => self.run(command, shown)?,
         };
@@ -163,14 +173,17 @@ impl Terminal {
     }
 
     fn run(&mut self, command: &str, shown: Option<Vec<String>>) -> Result<Action, String> {
-        let words = words(command, &self.variables)?;
+        let none = Variables::new();
+        let words = words(command, if self.is_in_pod { &none } else { &self.variables })?;
         let Some((program, arguments)) = words.split_first() else { return Ok(Action::Nothing) };
-        let arguments_of = |names: &[&str]| self.paths(values(arguments, names));
+        let arguments_of = |names: &[&str]| files(&self.folder, arguments, names);
         match program.as_str() {
             "curl" => {
                 let shown = shown.ok_or("an answer stands in a block `console`")?;
                 Ok(Action::Curl(Curl::parse(arguments)?, Shown::parse(&shown)?))
             }
+            "exit" if arguments.is_empty() && mem::take(&mut self.is_in_pod) => Ok(Action::Leave),
+            _ if self.is_in_pod => Err(IN_POD.to_owned()),
             "usher" => match arguments.first().map(String::as_str) {
                 Some("serve") => {
                     only(&arguments[1..], &["--config"])?;
@@ -183,7 +196,11 @@ impl Terminal {
                 }),
                 _ => Err("this command of usher is not known here".to_owned()),
             },
-            "kubectl" => self.kubectl(arguments),
+            "kubectl" => {
+                let action = kubectl::action(&self.folder, arguments)?;
+                self.is_in_pod = matches!(action, Action::Enter(_));
+                Ok(action)
+            }
             "istioctl" if arguments.first().is_some_and(|it| it == "install") => {
                 only(&arguments[1..], &["-f", "--filename", "--set"])?;
                 Ok(Action::Apply(arguments_of(&["-f", "--filename"])))
@@ -191,7 +208,7 @@ impl Terminal {
             "helm" if values(arguments, &["--set"]).any(|it| it == "allowRouteLookup=true") => {
                 Ok(Action::Flag("--allow-route-lookup"))
             }
-            "docker" | "helm" | "istioctl" | "python3" => Ok(Action::Nothing),
+            "docker" | "helm" | "python3" => Ok(Action::Nothing),
             "envoy" => {
                 only(arguments, &["--config-path"])?;
                 Ok(Action::Apply(arguments_of(&["--config-path"])))
@@ -219,55 +236,17 @@ impl Terminal {
             return Ok(Action::Nothing);
         };
         let command = command.trim_end().strip_suffix(')').ok_or("a parenthesis is not closed")?;
-        match &words(command, &self.variables)?.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            [
-                "kubectl",
-                "--namespace",
-                namespace,
-                "get",
-                "gateway",
-                gateway,
-                "--output",
-                "jsonpath={.status.addresses[0].value}",
-            ] => {
-                self.variables.insert(name.to_owned(), ADDRESS.to_owned());
-                Ok(Action::Find { namespace: (*namespace).to_owned(), name: (*gateway).to_owned() })
-            }
-            _ => Err(format!("what `{command}` prints is not known here")),
-        }
+        let gateway = kubectl::gateway_of_address(&words(command, &self.variables)?);
+        let gateway = gateway.ok_or_else(|| format!("what `{command}` prints is not known here"))?;
+        self.variables.insert(name.to_owned(), ADDRESS.to_owned());
+        Ok(Action::Address(gateway))
     }
+}
 
-    fn kubectl(&self, arguments: &[String]) -> Result<Action, String> {
-        let (namespace, arguments) = match arguments {
-            [flag, namespace, rest @ ..] if flag == "--namespace" => (namespace.as_str(), rest),
-            all => ("default", all),
-        };
-        let (command, arguments) = arguments.split_first().ok_or("no command")?;
-        match command.as_str() {
-            "exec" => match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-                ["--stdin", "--tty", pod, "--", "sh"] => {
-                    let deployment = pod.strip_prefix("deployment/").ok_or("a pod of which Deployment?")?.to_owned();
-                    Ok(Action::Enter { namespace: namespace.to_owned(), deployment })
-                }
-                _ => Err("only a shell in a pod is known here".to_owned()),
-            },
-            "apply" => {
-                only(arguments, &["-f", "--filename"])?;
-                let files = values(arguments, &["-f", "--filename"]).filter(|file| !file.starts_with("https://"));
-                Ok(Action::Apply(self.paths(files)))
-            }
-            "port-forward" => match arguments {
-                [_, ports] => Ok(Action::Forward(ports.split(':').next().unwrap_or_default().to_owned())),
-                _ => Err("which port?".to_owned()),
-            },
-            command if KUBECTL.contains(&command) => Ok(Action::Nothing),
-            command => Err(format!("`kubectl {command}` is not known here")),
-        }
-    }
-
-    fn paths<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Vec<PathBuf> {
-        paths.map(|path| self.folder.join(path)).collect()
-    }
+/// The values of flags as files, seen from a folder. Those on the web are left out.
+pub(super) fn files(folder: &Path, arguments: &[String], flags: &[&str]) -> Vec<PathBuf> {
+    let files = values(arguments, flags).filter(|file| !file.starts_with("https://"));
+    files.map(|file| folder.join(file)).collect()
 }
 
 /// The values of flags.
@@ -278,7 +257,7 @@ fn values<'a>(arguments: &'a [String], names: &[&str]) -> impl Iterator<Item = &
 }
 
 /// There are only these flags, which all have values.
-fn only(arguments: &[String], names: &[&str]) -> Result<(), String> {
+pub(super) fn only(arguments: &[String], names: &[&str]) -> Result<(), String> {
     for pair in arguments.chunks(2) {
         match pair {
             [flag, _] if names.contains(&flag.as_str()) => {}
@@ -297,7 +276,7 @@ fn commands_mean_something() {
 kubectl --namespace a apply -f a.yaml \\
   -f https://a.test/b.yaml --filename c.yaml      # another one
 A='1 2'
-GATEWAY=$(kubectl --namespace a get gateway b --output jsonpath='{.status.addresses[0].value}')
+GATEWAY=$(kubectl --namespace a get gtw b --output jsonpath='{.status.addresses[0].value}')
 ```
 ```console
 $ curl -i http://$GATEWAY/ \\
@@ -305,12 +284,11 @@ $ curl -i http://$GATEWAY/ \\
 HTTP/1.1 200 OK
 
 $ usher doctor needs
-
-$ kubectl get pods
 ```
 ```sh
 kubectl port-forward deployment/a 8080:80
 kubectl --namespace a exec --stdin --tty deployment/b -- sh
+exit
 helm upgrade a b --set allowRouteLookup=true
 cd folder
 usher serve --config a.yaml
@@ -327,12 +305,12 @@ HTTP/1.1 200 OK
         "Nothing",
         r#"Apply(["a.yaml", "c.yaml"])"#,
         "Nothing",
-        r#"Find { namespace: "a", name: "b" }"#,
+        r#"Address(Object { kind: "Gateway", namespace: "a", name: Some("b") })"#,
         r#"Curl(Curl { address: "192.0.2.1""#,
         r#"Usher { folder: "", arguments: ["doctor", "needs"], shown: Some("") }"#,
-        "Nothing",
-        r#"Forward("8080")"#,
-        r#"Enter { namespace: "a", deployment: "b" }"#,
+        r#"Forward { to: Object { kind: "Deployment", namespace: "default", name: Some("a") }, port: "8080" }"#,
+        r#"Enter(Object { kind: "Deployment", namespace: "a", name: Some("b") })"#,
+        "Leave",
         r#"Flag("--allow-route-lookup")"#,
         "Nothing",
         r#"Serve(["folder/a.yaml"])"#,
@@ -344,7 +322,7 @@ HTTP/1.1 200 OK
         assert!(found.starts_with(beginning), "{found}");
     }
     assert!(found[4].contains(r#"body: "1 2""#), "{}", found[4]);
-    assert_eq!(steps[13].place, "page:26: curl -i http://localhost:8080");
+    assert_eq!(steps[13].place, "page:25: curl -i http://localhost:8080");
 }
 
 #[test]
@@ -353,11 +331,16 @@ fn what_is_not_known_is_an_error() {
         ("sh", "curl -i http://a.test/"),
         ("sh", "wget http://a.test/"),
         ("sh", "kubectl delete pod a"),
-        ("sh", "kubectl exec --stdin --tty deployment/a -- curl http://a.test/"),
-        ("sh", "kubectl apply"),
-        ("sh", "kubectl apply -k folder"),
+        ("sh", "kubectl exec --stdin --tty deployment/a -- sh\nkubectl exec --stdin --tty deployment/b -- sh"),
+        ("sh", "kubectl exec --stdin --tty deployment/a -- sh\nusher validate --config a.yaml"),
+        ("sh", "kubectl exec --stdin --tty deployment/a -- sh\nA=1"),
+        ("sh", "kubectl exec --stdin --tty deployment/a -- sh\nexit 1"),
+        ("sh", "kubectl exec --stdin --tty deployment/a -- sh\nexit\nexit"),
+        ("console", "$ A=1\n$ kubectl exec --stdin --tty deployment/a -- sh\n$ curl -i http://$A/\nHTTP/1.1 200 OK"),
+        ("sh", "exit"),
         ("sh", "kubectl apply -f - <<EOF"),
         ("sh", "istioctl install -f a.yaml -y"),
+        ("sh", "istioctl version"),
         ("sh", "usher serve --config a.yaml --allow-route-lookup"),
         ("sh", "usher server"),
         ("sh", "usher"),

@@ -5,7 +5,7 @@
 //!              it only says so, in the dynamic metadata        of this provider? then ask     of `DENY` fit?
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,6 +23,24 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct IstioOperatorSpec {
     mesh_config: MeshConfig,
+    #[serde(default)]
+    values: Values,
+}
+
+/// Those of the Helm charts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Values {
+    #[serde(default)]
+    pilot: Pilot,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Pilot {
+    /// Environment variables of istiod.
+    #[serde(default)]
+    env: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,7 +78,8 @@ struct RequestBody {
     pack_as_bytes: bool,
 }
 
-/// `AuthorizationPolicy`. What `CUSTOM` does not allow in rules, such as `from`, is not here.
+/// `AuthorizationPolicy`. What `CUSTOM` does not allow in rules is not here: `from` and `when`, as far as they ask who is calling.
+/// The rest of these, such as addresses, is not made use of.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::with_gateways) struct AuthorizationPolicySpec {
@@ -169,8 +188,8 @@ impl AuthorizationPolicy {
     }
 }
 
-/// The filters that Istio makes of the policies of one workload. For each provider two, or one that denies if the mesh does
-/// not have it; then one for all policies that deny.
+/// The filters that Istio makes of the policies of one workload. For each provider two, or one that denies: if the mesh does not
+/// have it, and with several providers, if istiod is not told to allow that. Then one for all policies that deny.
 pub(in crate::with_gateways) fn filters<'a>(
     policies: impl Iterator<Item = &'a AuthorizationPolicy>,
     mesh: &Mesh,
@@ -180,9 +199,10 @@ pub(in crate::with_gateways) fn filters<'a>(
     for policy in custom {
         of_providers.entry(policy.provider()).or_default().push(policy);
     }
+    let is_allowed = of_providers.len() == 1 || mesh.allows_several_providers;
     let mut filters = Vec::new();
     for (name, policies) in of_providers {
-        match mesh.provider(name.unwrap()) {
+        match mesh.provider(name.unwrap()).filter(|_| is_allowed) {
             Some(provider) => {
                 let rules = deny_rules(&policies, "");
                 filters.push(rbac(json!({"shadow_rules": rules, "shadow_rules_stat_prefix": "istio_ext_authz_"})));
@@ -192,7 +212,9 @@ pub(in crate::with_gateways) fn filters<'a>(
         }
     }
     if !deny.is_empty() {
-        filters.push(rbac(json!({"rules": deny_rules(&deny, "")})));
+        // There are no policies for a dry run, so the prefix stands for nothing.
+        let prefix = "istio_dry_run_allow_";
+        filters.push(rbac(json!({"rules": deny_rules(&deny, ""), "shadow_rules_stat_prefix": prefix})));
     }
     filters
 }
@@ -211,6 +233,8 @@ fn rbac(mut config: Value) -> Value {
 #[derive(Debug)]
 pub(in crate::with_gateways) struct Mesh {
     providers: Vec<ExtensionProvider>,
+    /// For one workload. Since Istio 1.30, and not by default.
+    allows_several_providers: bool,
     services: Vec<Value>,
 }
 
@@ -218,24 +242,27 @@ impl Mesh {
     /// The settings of a folder, its Services, and those with which Usher is installed.
     pub(in crate::with_gateways) fn of(folder: &Folder) -> Self {
         let operators = Object::<IstioOperatorSpec>::read_all(folder, "IstioOperator", "install.istio.io/v1alpha1");
+        const SEVERAL: &str = "PILOT_ENABLE_MULTIPLE_CUSTOM_AUTHZ_PROVIDERS";
+        let allows_several_providers =
+            operators.iter().any(|it| it.spec.values.pilot.env.get(SEVERAL).is_some_and(|value| value == "true"));
         let providers = operators.into_iter().flat_map(|it| it.spec.mesh_config.extension_providers).collect();
         let installed = Folder::read("deploy/kustomize/base");
         let services = folder.of_kind("Service").chain(installed.of_kind("Service")).cloned().collect();
-        Self { providers, services }
+        Self { providers, allows_several_providers, services }
     }
 
     fn provider(&self, name: &str) -> Option<&ExtensionProvider> {
         self.providers.iter().find(|it| it.name == name)
     }
 
-    /// The clusters of the providers, which are all at this port.
+    /// The clusters of the providers, which are all at this port. Providers of one Service share one.
     pub(in crate::with_gateways) fn clusters(&self, port: u16) -> Vec<Value> {
         let providers = self.providers.iter().map(|it| &it.envoy_ext_authz_grpc);
-        providers
-            .map(
-                |it| if self.speaks_http2(it) { h2_cluster(&it.cluster(), port) } else { cluster(&it.cluster(), port) },
-            )
-            .collect()
+        let clusters: BTreeSet<_> = providers.map(|it| (it.cluster(), self.speaks_http2(it))).collect();
+        let made = |(name, speaks_http2): (String, bool)| {
+            if speaks_http2 { h2_cluster(&name, port) } else { cluster(&name, port) }
+        };
+        clusters.into_iter().map(made).collect()
     }
 
     /// What Istio concludes from the port of the Service: its `appProtocol`, or else its name up to a dash.

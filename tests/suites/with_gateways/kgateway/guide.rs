@@ -16,7 +16,7 @@ use crate::{
     with_gateways::elision::fits,
 };
 
-const BODY: &str = "denied by ext_authz for not found header `x-ext-authz: allow` in the request";
+pub(super) const BODY: &str = "denied by ext_authz for not found header `x-ext-authz: allow` in the request";
 
 #[test]
 fn without_policies_nothing_is_checked() {
@@ -31,17 +31,19 @@ fn without_policies_nothing_is_checked() {
 
 #[test]
 fn the_policy_of_the_gateway_demands_a_header() {
+    const OVERRIDE: &str = "x-ext-authz-additional-header-override";
     let usher = start_usher();
+    let forged = [("x-ext-authz-check-result", "forged"), (OVERRIDE, "forged"), (RECEIVED, "forged")];
     through_each_envoy(&shipped(), &usher, |gateway| {
         let passed = gateway.upstream.requests();
-        let response = gateway.get("www.example.com", "/headers", &[("x-ext-authz-check-result", "forged")]);
+        let response = gateway.get("www.example.com", "/headers", &forged);
         assert_eq!((response.status, response.text().as_str()), (403, BODY));
         for (name, value) in [
             ("content-length", "76"),
             ("content-type", "text/plain"),
             ("server", "envoy"),
             ("x-ext-authz-check-result", "denied"),
-            ("x-ext-authz-additional-header-override", "grpc-additional-header-override-value"),
+            (OVERRIDE, "grpc-additional-header-override-value"),
         ] {
             assert_eq!(response.headers(name).collect::<Vec<_>>(), [value], "{name}");
         }
@@ -49,17 +51,18 @@ fn the_policy_of_the_gateway_demands_a_header() {
         let received = format!(
             r#"source:{{{address}}} destination:{{{address}}} request:{{time:{{seconds:… nanos:…}} http:{{id:"…" method:"GET" headers:{{key:":authority" value:"www.example.com"}} …headers:{{key:"x-forwarded-for" value:"…"}} …path:"/headers" host:"www.example.com" scheme:"http" protocol:"HTTP/1.1"}}}} metadata_context:{{}} route_metadata_context:{{}}"#
         );
-        let found = response.header(RECEIVED).unwrap();
-        assert!(fits(found, &received), "{found}");
+        let found: Vec<_> = response.headers(RECEIVED).collect();
+        assert!(matches!(found[..], [found] if fits(found, &received)), "{found:?}");
         assert_eq!(gateway.upstream.requests(), passed);
 
-        let response = gateway.get("www.example.com", "/headers", &[ALLOW, ("x-ext-authz-check-result", "forged")]);
+        let headers = [&[ALLOW][..], &forged, &forged].concat();
+        let response = gateway.get("www.example.com", "/headers", &headers);
         assert_eq!(response.status, 200, "{}", response.text());
         assert_eq!(response.header(RECEIVED), None, "the client gets none of this");
         let seen = response.json()["headers"].clone();
         assert_eq!(seen["x-ext-authz"], "allow");
         assert_eq!(seen["x-ext-authz-check-result"], "allowed");
-        assert_eq!(seen["x-ext-authz-additional-header-override"], "grpc-additional-header-override-value");
+        assert_eq!(seen[OVERRIDE], "grpc-additional-header-override-value");
         let received = received.replace(" path:", r#" headers:{key:"x-ext-authz" value:"allow"} …path:"#);
         let found = seen[RECEIVED].as_str().unwrap();
         assert!(fits(found, &received), "{found}");
@@ -74,14 +77,41 @@ fn the_policy_of_the_gateway_demands_a_header() {
         let response = gateway.get("www.example.com", "/headers", &[("x-long", &long)]);
         assert_eq!((response.status, response.header(RECEIVED)), (403, Some("<too-long>")));
 
+        // Texts come as they are, between quotation marks that no client can end.
+        let name = r#"Grüße, "} route_metadata_context:{\"#;
+        for headers in [&[("x-name", name)][..], &[ALLOW, ("x-name", name)]] {
+            let response = gateway.get("www.example.com", "/headers", headers);
+            let found = match response.status {
+                403 => response.header(RECEIVED).unwrap().to_owned(),
+                _ => response.json()["headers"][RECEIVED].as_str().unwrap().to_owned(),
+            };
+            let quoted = r#"headers:{key:"x-name" value:"Grüße, \"} route_metadata_context:{\\"} "#;
+            assert!(found.contains(quoted), "{found}");
+        }
+
         // Envoy tells the path that the upstream gets.
         let response = gateway.get("www.example.com", "/a/..//headers", &[]);
         assert!(response.header(RECEIVED).unwrap().contains(r#" path:"/headers" "#));
     });
 }
 
+/// Neither by what the Gateway demands, nor by what its listener demands.
 #[test]
 fn a_route_that_is_exempt_is_not_checked() {
+    let mut objects = shipped();
+    objects.documents.push(json!({
+        "apiVersion": "gateway.kgateway.dev/v1alpha1",
+        "kind": "TrafficPolicy",
+        "metadata": {"name": "listener", "namespace": "kgateway-system"},
+        "spec": {
+            "targetRefs":
+                [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "http", "sectionName": "http"}],
+            "extAuth": {
+                "extensionRef": {"name": "usher-of-httpbin", "namespace": "httpbin"},
+                "contextExtensions": {"host": "tokens.authconfig.internal"},
+            },
+        },
+    }));
     let usher = start_usher();
     let test = |gateway: &Gateway<'_>| {
         let before = checks(gateway.usher, None);
@@ -93,8 +123,14 @@ fn a_route_that_is_exempt_is_not_checked() {
             assert_eq!(gateway.get("www.example.com", target, &[]).status, 403, "{target}");
         }
         assert_eq!(checks(gateway.usher, None), before + 3.0);
+        assert_eq!(
+            gateway.get("www.example.com", "/status", &[ALLOW]).status,
+            401,
+            "who passes one must pass the other"
+        );
+        assert_eq!(checks(gateway.usher, None), before + 5.0);
     };
-    through_each_envoy(&shipped(), &usher, test);
+    through_each_envoy(&objects, &usher, test);
 }
 
 #[test]
@@ -102,6 +138,10 @@ fn without_the_mark_of_http2_all_are_refused_and_usher_says_why() {
     let mut objects = shipped();
     let port = &mut objects.edit("Service", "usher-authorization")["spec"]["ports"][0];
     assert_eq!(port.as_object_mut().unwrap().remove("appProtocol"), Some(json!(H2C)));
+    // An extension that says nothing about errors, and is asked first.
+    let silent = objects.edit("GatewayExtension", "usher-of-httpbin");
+    silent["metadata"]["annotations"] = json!({"kgateway.dev/policy-weight": "2"});
+    assert_eq!(silent["spec"]["extAuth"].as_object_mut().unwrap().remove("statusOnError"), Some(json!(503)));
     let usher = start_usher();
     through_each_envoy(&objects, &usher, |gateway| {
         let passed = gateway.upstream.requests();
@@ -111,6 +151,13 @@ fn without_the_mark_of_http2_all_are_refused_and_usher_says_why() {
         assert_eq!(gateway.get("www.example.com", "/status/200", &[]).status, 200, "which is exempt");
         assert_eq!(gateway.upstream.requests(), passed + 1);
         assert_eq!(gateway.envoy.counter("http.http.ext_authz.error"), 2);
+        // It looks like a denial, but for the headers and the body of one.
+        let response = gateway.get("both.example.com", "/headers", &[ALLOW]);
+        assert_eq!((response.status, response.text().as_str()), (403, ""));
+        let ours = ["x-ext-auth-reason", "x-ext-authz-check-result", "www-authenticate"];
+        assert_eq!(ours.map(|name| response.header(name)), [None; 3]);
+        assert_eq!(gateway.envoy.counter("http.http.ext_authz.error"), 3);
+        assert_eq!(gateway.upstream.requests(), passed + 1);
     });
     if !parts::envoys().is_empty() {
         let output = usher.output();

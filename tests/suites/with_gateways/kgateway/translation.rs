@@ -132,3 +132,28 @@ fn settings_of_an_extension_become_those_of_its_filter() {
         assert!(found.contains(reason), "{provider}: {found}");
     }
 }
+
+/// The list is that of kgateway. The name of the port is `grpc`, and means nothing to it.
+#[test]
+fn the_protocol_of_a_port_says_whether_it_speaks_http2() {
+    for (protocol, expected) in [
+        (json!("kubernetes.io/h2c"), true),
+        (json!("http2"), true),
+        (json!("grpc"), true),
+        (json!("grpc-web"), true),
+        (Value::Null, false),
+        (json!("http"), false),
+        (json!("h2c"), false),
+        (json!("GRPC"), false),
+        (json!("kubernetes.io/ws"), false),
+    ] {
+        let mut objects = shipped();
+        let port = &mut objects.edit("Service", "usher-authorization")["spec"]["ports"][0];
+        assert_eq!(port["name"], "grpc");
+        port["appProtocol"] = protocol.clone();
+        let bootstrap = bootstrap(&objects.documents, Ports { usher: 1, upstream: 2 }).unwrap();
+        let clusters = bootstrap["static_resources"]["clusters"].as_array().unwrap();
+        let cluster = clusters.iter().find(|it| it["name"] == "kube_usher_usher-authorization_50051").unwrap();
+        assert_eq!(cluster.get("typed_extension_protocol_options").is_some(), expected, "{protocol}");
+    }
+}

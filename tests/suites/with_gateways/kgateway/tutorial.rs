@@ -21,12 +21,16 @@ fn guests_are_refused_and_admins_pass() {
         for (authorization, status) in [
             (format!("Bearer {alice}"), 403),
             (format!("Bearer {}", tokens::NO_ROLE), 403),
-            // Schemes are compared without regard to case.
+            // Schemes are compared without regard to case, and spaces after them do not count.
             (format!("bearer {alice}"), 403),
             (format!("BEARER {alice}"), 403),
+            (format!("Bearer  {alice}"), 403),
             ("Bearer".to_owned(), 401),
             ("Bearer garbage".to_owned(), 401),
             (format!("Bearer {bob} more"), 401),
+            (format!("Bearer\t{bob}"), 401),
+            (format!("Bearer \t{bob}"), 401),
+            (format!("Bearer{bob}"), 401),
             (format!("more Bearer {bob}"), 401),
             (format!("Basic {bob}"), 401),
             (bob.to_owned(), 401),
@@ -34,11 +38,20 @@ fn guests_are_refused_and_admins_pass() {
             (format!("Bearer {}", tokens::UNSIGNED), 401),
             (format!("Bearer {}", tokens::EXPIRED), 401),
             (format!("Bearer {with_a_bit_changed}"), 401),
-        ] {
+        ]
+        .into_iter()
+        .chain(tokens::OTHER_ROLES.map(|token| (bearer(token), 403)))
+        {
             let response = gateway.get("tokens.example.com", "/get", &[("authorization", &authorization)]);
             assert_eq!(response.status, status, "{authorization}: {}", response.text());
             let challenges: Vec<_> = response.headers("www-authenticate").collect();
             assert_eq!(challenges, if status == 401 { &[CHALLENGE][..] } else { &[] }, "{authorization}");
+        }
+        // Of two nobody knows which one counts, even if they are the same.
+        let (guest, admin) = (bearer(alice), bearer(bob));
+        let (guest, admin) = (("authorization", guest.as_str()), ("authorization", admin.as_str()));
+        for headers in [[admin, admin], [guest, admin], [admin, guest], [("authorization", "Basic YTph"), admin]] {
+            assert_eq!(gateway.get("tokens.example.com", "/get", &headers).status, 401, "{headers:?}");
         }
         assert_eq!(gateway.upstream.requests(), passed);
 
@@ -47,8 +60,13 @@ fn guests_are_refused_and_admins_pass() {
         assert_eq!(gateway.get("tokens.example.com", "/get", &[]).status, 401);
         assert_eq!(checks(&usher, None), before + 1.0);
         for host in ["tokens.example.com", "tokens.example.com:8080", "a.tokens.example.com"] {
-            for scheme in ["Bearer", "bearer", "bEARER"] {
-                let headers = [("authorization", &*format!("{scheme} {bob}")), ("x-force-authorized", "true")];
+            for scheme in ["Bearer", "bearer", "bEARER", "Bearer "] {
+                let headers = [
+                    ("authorization", &*format!("{scheme} {bob}")),
+                    ("x-force-authorized", "true"),
+                    ("x-validated-by", "forged"),
+                    ("x-validated-by", "twice"),
+                ];
                 let response = gateway.get(host, "/get", &headers);
                 assert_eq!(response.status, 200, "{host} {scheme}: {}", response.text());
                 assert_eq!(response.header("x-add-custom-response-header"), Some("added"));
@@ -58,8 +76,7 @@ fn guests_are_refused_and_admins_pass() {
                 assert_eq!(seen["authorization"], headers[0].1);
             }
         }
-        let authorization = bearer(bob);
-        gateway.get("tokens.example.com", "/get?logged", &[("authorization", &authorization)]);
+        gateway.get("tokens.example.com", "/get?logged", &[admin]);
         let logged = gateway.envoy.access_log("/get?logged");
         assert_eq!(logged[0]["ext_authz"]["subject"], "YWxpY2U=");
         // The name that the policy gives is no way in.

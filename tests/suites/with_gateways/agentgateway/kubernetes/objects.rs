@@ -80,6 +80,7 @@ pub(super) struct GrpcProtocol {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ForwardBody {
+    #[serde(deserialize_with = "units::bytes")]
     pub(super) max_size: usize,
 }
 
