@@ -64,17 +64,22 @@ impl<'h> Iterator for Candidates<'h> {
             name = parent(name)?;
         }
         self.name = Some(name);
-        let kind = if self.is_wildcard { Candidate::Wildcard } else { Candidate::Exact };
-        if let Some(port) = self.port.filter(|_| self.is_port_next) {
-            self.is_port_next = false;
-            return Some(kind(Cow::Owned([name, ":", port].concat())));
-        }
-        self.is_port_next = self.port.is_some();
-        if self.is_wildcard {
-            self.name = parent(name);
-        }
-        self.is_wildcard = true;
-        Some(kind(Cow::Borrowed(name)))
+        let is_wildcard = self.is_wildcard;
+        let key = match self.port {
+            Some(port) if self.is_port_next => {
+                self.is_port_next = false;
+                Cow::Owned([name, ":", port].concat())
+            }
+            port => {
+                self.is_port_next = port.is_some();
+                if is_wildcard {
+                    self.name = parent(name);
+                }
+                self.is_wildcard = true;
+                Cow::Borrowed(name)
+            }
+        };
+        Some(if is_wildcard { Candidate::Wildcard(key) } else { Candidate::Exact(key) })
     }
 }
 
