@@ -72,24 +72,16 @@ fn leave_out_unread(loaded: &Loaded, update: &mut Update) {
 mod tests {
     use std::fs;
 
-    use clap::Parser;
     use usher_source::directory::Severity;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Options {
-        #[command(flatten)]
-        files: FileOptions,
-        #[command(flatten)]
-        config: ConfigOptions,
-    }
+    use crate::commands::options::tests::of_files;
 
     fn load(text: &str) -> Compiled {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("config.yaml"), text).unwrap();
-        let options = Options::parse_from(["test", "--config", folder.path().to_str().unwrap()]);
-        Compiled::load(&options.files, &options.config).unwrap()
+        let (files, config) = of_files(folder.path());
+        Compiled::load(&files, &config).unwrap()
     }
 
     #[test]

@@ -149,3 +149,26 @@ impl ConfigOptions {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        files: FileOptions,
+        #[command(flatten)]
+        config: ConfigOptions,
+    }
+
+    /// What commands get that are told nothing but `--config`.
+    pub(crate) fn of_files(path: &Path) -> (FileOptions, ConfigOptions) {
+        let Options { files, config } = Options::parse_from([Path::new("test"), Path::new("--config"), path]);
+        (files, config)
+    }
+}

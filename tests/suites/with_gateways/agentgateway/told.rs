@@ -200,50 +200,49 @@ fn claims_of_a_token_that_the_gateway_verified_are_an_identity() {
     assert_eq!(status(None).status, 401);
 }
 
-/// The certificate of a workload, verified by the gateway.
-#[test]
-fn a_workload_is_known_by_its_principal() {
-    const CONFIG: &str = r#"
+/// What a workload gets with this certificate, which the gateway has verified, and these rules beside that for SPIFFE IDs.
+fn answer_to(principal: &str, rules: &str) -> Response {
+    let config = format!(
+        "\
 apiVersion: authorino.kuadrant.io/v1beta3
 kind: AuthConfig
-metadata: {name: workloads}
+metadata: {{name: workloads}}
 spec:
   hosts: [told.test]
-  authentication: {workload: {spiffe: {trust: connection, trustDomains: [cluster.local]}}}
+  authentication: {{workload: {{spiffe: {{trust: connection, trustDomains: [cluster.local]}}}}}}
+{rules}"
+    );
+    let known = Configuration { principal: principal.to_owned(), ..Configuration::default() };
+    Simple::of(&config, &[], known, |_| {}).proxy.get(HOST, "/", &[])
+}
+
+#[test]
+fn a_workload_is_known_by_its_principal() {
+    const RULES: &str = r#"
   authorization:
     planners: {patternMatching: {patterns: [{predicate: auth.identity.serviceAccount == "planner"}]}}
   response: {success: {headers: {x-namespace: {plain: {selector: auth.identity.namespace}}}}}
 "#;
-    let get = |principal: &str| {
-        let known = Configuration { principal: principal.to_owned(), ..Configuration::default() };
-        Simple::of(CONFIG, &[], known, |_| {}).proxy.get(HOST, "/", &[])
-    };
-    let response = get("spiffe://cluster.local/ns/ai/sa/planner");
+    let response = answer_to("spiffe://cluster.local/ns/ai/sa/planner", RULES);
     assert_eq!(response.status, 200, "{}", response.text());
     assert_eq!(response.json()["headers"]["x-namespace"], "ai");
-    assert_eq!(get("spiffe://cluster.local/ns/ai/sa/cleaner").status, 403);
-    assert_eq!(get("spiffe://elsewhere/ns/ai/sa/planner").status, 401);
-    assert_eq!(get("").status, 401);
-    for no_account in ["spiffe://cluster.local/planner", "spiffe://cluster.local/ns/ai/sa/planner/more"] {
-        assert_eq!(get(no_account).status, 403, "{no_account}");
+    for (principal, expected) in [
+        ("spiffe://cluster.local/ns/ai/sa/cleaner", 403),
+        ("spiffe://cluster.local/planner", 403),
+        ("spiffe://cluster.local/ns/ai/sa/planner/more", 403),
+        ("spiffe://elsewhere/ns/ai/sa/planner", 401),
+        ("", 401),
+    ] {
+        assert_eq!(answer_to(principal, RULES).status, expected, "{principal}");
     }
 }
 
 /// Releases after 1.4.1 tell SPIFFE IDs of any form. Those that name no account have none, and who asks for one must find it.
 #[test]
 fn a_workload_without_an_account_is_known_by_its_id() {
-    const CONFIG: &str = r#"
-apiVersion: authorino.kuadrant.io/v1beta3
-kind: AuthConfig
-metadata: {name: workloads}
-spec:
-  hosts: [told.test]
-  authentication: {workload: {spiffe: {trust: connection, trustDomains: [cluster.local]}}}
-  response: {success: {headers: {x-identity: {plain: {selector: auth.identity}}}}}
-"#;
     let id = "spiffe://cluster.local/planner";
-    let known = Configuration { principal: id.to_owned(), ..Configuration::default() };
-    let response = Simple::of(CONFIG, &[], known, |_| {}).proxy.get(HOST, "/", &[]);
+    let rules = "  response: {success: {headers: {x-identity: {plain: {selector: auth.identity}}}}}\n";
+    let response = answer_to(id, rules);
     assert_eq!(response.status, 200, "{}", response.text());
     let identity: Value = serde_json::from_str(response.json()["headers"]["x-identity"].as_str().unwrap()).unwrap();
     assert_eq!(

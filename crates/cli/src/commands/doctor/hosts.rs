@@ -214,20 +214,12 @@ fn distance(left: &str, right: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::PathBuf};
+    use std::fs;
 
-    use clap::Parser;
     use usher_engine::{PlanIndex, Request, RequestParts};
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Options {
-        #[command(flatten)]
-        files: FileOptions,
-        #[command(flatten)]
-        config: ConfigOptions,
-    }
+    use crate::commands::options::tests::of_files;
 
     const CONFIG: &str = "\
 apiVersion: authorino.kuadrant.io/v1beta3
@@ -272,10 +264,10 @@ spec:
 
     fn hosts() -> (tempfile::TempDir, Hosts) {
         let folder = tempfile::tempdir().unwrap();
-        let file: PathBuf = folder.path().join("config.yaml");
+        let file = folder.path().join("config.yaml");
         fs::write(&file, CONFIG).unwrap();
-        let options = Options::parse_from(["test", "--config", file.to_str().unwrap()]);
-        (folder, Hosts::load(&options.files, &options.config).unwrap())
+        let (files, config) = of_files(&file);
+        (folder, Hosts::load(&files, &config).unwrap())
     }
 
     #[test]
